@@ -1,0 +1,83 @@
+# samsweep: every target creates .venv and installs by itself when needed.
+SHELL := /bin/bash -o pipefail
+.DEFAULT_GOAL := help
+
+# The first Python that is new enough; override with make PYTHON=...
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+SAMSWEEP := $(BIN)/samsweep
+
+# What the user may set; empty means samsweep's own default.
+METHOD ?= mca
+DATASET ?= cod10k
+DATA ?= data
+STORAGE ?= results
+RUN_OPTIONS = $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(BACKBONE),--backbone $(BACKBONE)) \
+	$(if $(WORKERS),--workers $(WORKERS)) $(if $(SEED),--seed $(SEED)) $(if $(NAME),--name $(NAME)) \
+	--data '$(DATA)' --storage '$(STORAGE)' --set '$(SET)'
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo '  variables: METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED NAME SET="train.lr=1e-4 ..."'
+
+.PHONY: sweep
+sweep: $(VENV)/.installed ## search a method's hyper-parameters: make sweep METHOD=mca DATASET=cod10k
+	@$(SAMSWEEP) sweep $(METHOD) $(DATASET) $(if $(TRIALS),--trials $(TRIALS)) $(RUN_OPTIONS)
+
+.PHONY: train
+train: $(VENV)/.installed ## train one setting: make train METHOD=sam_adapter DATASET=cod10k
+	@$(SAMSWEEP) train $(METHOD) $(DATASET) $(RUN_OPTIONS)
+
+.PHONY: ingest
+ingest: $(VENV)/.installed ## turn a folder into shards: make ingest DATASET=cod10k SOURCE=DIR
+	@$(SAMSWEEP) ingest $(DATASET) --source '$(SOURCE)' --out '$(DATA)' $(if $(LAYOUT),--layout $(LAYOUT))
+
+.PHONY: leaderboard
+leaderboard: $(VENV)/.installed ## the best of every method on every dataset
+	@$(SAMSWEEP) leaderboard --storage '$(STORAGE)'
+
+.PHONY: predict
+predict: $(VENV)/.installed ## masks for a folder: make predict RUN=NAME IMAGES=DIR OUT=DIR
+	@$(SAMSWEEP) predict --run '$(RUN)' --images '$(IMAGES)' --out '$(OUT)' --storage '$(STORAGE)'
+
+.PHONY: doctor
+doctor: $(VENV)/.installed ## check this machine
+	@$(SAMSWEEP) doctor --data '$(DATA)' --storage '$(STORAGE)'
+
+.PHONY: install
+install: $(VENV)/.installed ## create .venv and install everything
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo 'error: no Python 3.11 or newer found; install one, or make PYTHON=PATH' >&2; exit 2; }
+	@echo "installing into $(VENV): some minutes and 6 GB, once"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' \
+		| awk '/^(Collecting|Installing)/ {print "  " substr($$0, 1, 90); fflush()}'
+	@touch $@
+
+.PHONY: test
+test: $(VENV)/.installed ## the quick suite
+	@$(BIN)/python -m pytest -m 'not slow'
+
+.PHONY: test-all
+test-all: $(VENV)/.installed ## the quick suite and what needs minutes
+	@$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(VENV)/.installed ## style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/.installed ## mend what ruff can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: clean
+clean: ## remove .venv; data/ and results/ stay
+	rm -rf $(VENV) *.egg-info

@@ -1,0 +1,114 @@
+"""Builds SAM in one of four sizes from segment-anything's own classes, and loads its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from segment_anything import sam_model_registry
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from torch import nn
+
+#: The seed of vit_t's weights while none are bundled.
+VIT_T_SEED = 0
+
+
+@dataclass(frozen=True)
+class Size:
+    """A size of SAM. ``side`` in pixels, the rest in the words of ImageEncoderViT."""
+
+    side: int
+    width: int
+    depth: int
+    heads: int
+    global_blocks: tuple[int, ...]
+    window: int
+    prompt_width: int
+    official: bool  #: weights are Meta's checkpoint, not ours
+
+
+SIZES: dict[str, Size] = {
+    "vit_t": Size(256, 192, 6, 6, (2, 5), 8, 128, official=False),
+    "vit_b": Size(1024, 768, 12, 12, (2, 5, 8, 11), 14, 256, official=True),
+    "vit_l": Size(1024, 1024, 24, 16, (5, 11, 17, 23), 14, 256, official=True),
+    "vit_h": Size(1024, 1280, 32, 16, (7, 15, 23, 31), 14, 256, official=True),
+}
+
+
+def build(name: str, checkpoint: Path | None = None) -> Sam:
+    """SAM of size ``name`` on the CPU, in evaluation mode.
+
+    With a checkpoint, its weights are loaded (``weights_only``, every key must fit). Without one, the
+    weights are random, drawn from ``VIT_T_SEED`` whatever the global seed is.
+
+    Raises:
+        ValueError: the file is no checkpoint of this size; the message is one line.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(VIT_T_SEED)
+        sam = sam_model_registry[name]() if SIZES[name].official else _build_small(SIZES[name])
+    if checkpoint is not None:
+        load_weights(sam, checkpoint, name)
+    return sam.eval()
+
+
+def load_weights(sam: Sam, checkpoint: Path, name: str) -> None:
+    """Load an official-layout checkpoint; every key must be there, with its shape."""
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        sam.load_state_dict(state)
+    except (OSError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{checkpoint}: no readable checkpoint; fetch it again") from error
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(f"{checkpoint}: not a checkpoint of SAM {name}; give the file of that size") from error
+
+
+def fingerprint(sam: Sam) -> str:
+    """A short digest of all weights: which backbone a trained checkpoint belongs to."""
+    digest = hashlib.sha256()
+    for key, value in sorted(sam.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _build_small(size: Size) -> Sam:
+    """vit_t: the same classes as segment-anything's ``_build_sam``, smaller numbers."""
+    grid = size.side // 16
+    sam = Sam(
+        image_encoder=ImageEncoderViT(
+            img_size=size.side,
+            patch_size=16,
+            embed_dim=size.width,
+            depth=size.depth,
+            num_heads=size.heads,
+            mlp_ratio=4,
+            out_chans=size.prompt_width,
+            qkv_bias=True,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            use_rel_pos=True,
+            window_size=size.window,
+            global_attn_indexes=size.global_blocks,
+        ),
+        prompt_encoder=PromptEncoder(
+            embed_dim=size.prompt_width,
+            image_embedding_size=(grid, grid),
+            input_image_size=(size.side, size.side),
+            mask_in_chans=16,
+        ),
+        mask_decoder=MaskDecoder(
+            num_multimask_outputs=3,
+            transformer=TwoWayTransformer(
+                depth=2, embedding_dim=size.prompt_width, mlp_dim=4 * size.prompt_width, num_heads=8
+            ),
+            transformer_dim=size.prompt_width,
+            iou_head_depth=3,
+            iou_head_hidden_dim=size.prompt_width,
+        ),
+    )
+    nn.init.trunc_normal_(sam.image_encoder.pos_embed, std=0.02)
+    return sam

@@ -1,0 +1,93 @@
+"""The calls through which methods use SAM: its own modules, driven in batches of images.
+
+B = images, S = input side, C = encoder width, D = prompt width, h = w = S/16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, Sam
+from torch import Tensor
+
+BlockHook = Callable[[int, Tensor], Tensor]  #: (block number, tokens Bxhxwx C) -> tokens Bxhxwx C
+
+
+def normalise(sam: Sam, image: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Bx3xSxS uint8 (or float in 0..255) to SAM's normalised input; zero beyond ``valid`` (Bx2: height, width)."""
+    x = (image.float() - sam.pixel_mean) / sam.pixel_std
+    if valid is None:
+        return x
+    rows = torch.arange(x.shape[-2], device=x.device) < valid[:, :1]
+    columns = torch.arange(x.shape[-1], device=x.device) < valid[:, 1:]
+    return x * (rows[:, None, :, None] & columns[:, None, None, :])
+
+
+def patch_tokens(encoder: ImageEncoderViT, x: Tensor) -> Tensor:
+    """Bx3xSxS to patch tokens Bxhxwx C, before the position embedding."""
+    return encoder.patch_embed(x)
+
+
+def run_blocks(encoder: ImageEncoderViT, tokens: Tensor, before_block: BlockHook | None = None) -> Tensor:
+    """Patch tokens Bxhxwx C to the image embedding BxDxhxw.
+
+    What ImageEncoderViT.forward does after its patch embedding, with a place to add to the input of
+    every block.
+    """
+    x = tokens if encoder.pos_embed is None else tokens + encoder.pos_embed
+    for i, block in enumerate(encoder.blocks):
+        if before_block is not None:
+            x = before_block(i, x)
+        x = block(x)
+    return encoder.neck(x.permute(0, 3, 1, 2))
+
+
+def encode(encoder: ImageEncoderViT, x: Tensor, before_block: BlockHook | None = None) -> Tensor:
+    """Normalised images Bx3xSxS to embeddings BxDxhxw."""
+    return run_blocks(encoder, patch_tokens(encoder, x), before_block)
+
+
+def no_prompt(sam: Sam, batch: int) -> tuple[Tensor, Tensor]:
+    """SAM's embeddings of "no prompt": sparse Bx0xD, dense BxDxhxw (``no_mask_embed``)."""
+    sparse, dense = sam.prompt_encoder(points=None, boxes=None, masks=None)
+    return sparse.expand(batch, -1, -1), dense.expand(batch, -1, -1, -1)
+
+
+def decode(sam: Sam, embedding: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
+    """One set of prompts an image, many images: mask logits Bx4x4hx4w and predicted IoU Bx4.
+
+    MaskDecoder.predict_masks takes one image with many prompts. This runs the decoder's own modules on
+    B images at once; a test holds it against the decoder's loop. Output 0 is the single mask, 1..3 the
+    three of an ambiguous prompt.
+    """
+    decoder: MaskDecoder = sam.mask_decoder
+    b, d, h, w = embedding.shape
+    output_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+    tokens = torch.cat([output_tokens.expand(b, -1, -1), sparse], dim=1)
+    image_pe = sam.prompt_encoder.get_dense_pe().expand(b, -1, -1, -1)
+    hidden, source = decoder.transformer(embedding + dense, image_pe, tokens)
+    upscaled = decoder.output_upscaling(source.transpose(1, 2).view(b, d, h, w))
+    mask_tokens = hidden[:, 1 : 1 + decoder.num_mask_tokens]
+    weights = torch.stack([mlp(mask_tokens[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1)
+    masks = (weights @ upscaled.flatten(2)).view(b, -1, *upscaled.shape[-2:])
+    return masks, decoder.iou_prediction_head(hidden[:, 0])
+
+
+def upscale(low_res: Tensor, side: int) -> Tensor:
+    """Mask logits BxMxaxa to BxMxSxS, bilinear, as SAM's postprocess_masks does first."""
+    return F.interpolate(low_res.float(), (side, side), mode="bilinear", align_corners=False)
+
+
+def train_decoder(sam: Sam, with_no_mask_embed: bool = False) -> None:
+    """Unfreeze all that the single mask depends on.
+
+    The heads of the other three masks and of the predicted IoU get no gradient from it; published code
+    leaves them "trainable" with no gradient ever, which is the same training, but not for DDP.
+    """
+    sam.mask_decoder.requires_grad_(True)
+    sam.mask_decoder.output_hypernetworks_mlps[1:].requires_grad_(False)
+    sam.mask_decoder.iou_prediction_head.requires_grad_(False)
+    if with_no_mask_embed:
+        sam.prompt_encoder.no_mask_embed.requires_grad_(True)

@@ -1,0 +1,50 @@
+"""Losses between mask logits and ground truth.
+
+Source: tianrun-chen/SAM-Adapter-PyTorch, models/sam.py and models/iou_loss.py (``loss: iou`` for
+camouflage and polyps, ``loss: bbce`` for shadows).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from methods.parts.distributed import all_sum, global_mean
+
+
+def mask_losses(kind: str, logits: Tensor, mask: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    """The losses of ``kind`` (``bce_iou`` or ``bbce``) by name.
+
+    Args:
+        logits: Bx1xSxS.
+        mask: Bx1xSxS, 1 = foreground.
+        weight: B, 0 marks filler.
+    """
+    logits, target = logits.float(), mask.float()
+    if kind == "bbce":
+        return {"bbce": balanced_bce(logits, target, weight)}
+    return {"bce": bce(logits, target, weight), "iou": soft_iou(logits, target, weight)}
+
+
+def bce(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Binary cross-entropy, mean over pixels and images."""
+    per_pixel = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return global_mean(per_pixel.flatten(1).mean(1), weight)
+
+
+def soft_iou(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """mean_b(1 - sum(s g) / (sum(s + g) - sum(s g))), s = sigmoid(logits)."""
+    probability = logits.sigmoid()
+    intersection = (probability * target).flatten(1).sum(1)
+    union = (probability + target).flatten(1).sum(1) - intersection
+    return global_mean(1 - intersection / union, weight)
+
+
+def balanced_bce(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """n+/(n+ + n-) BCE(pos_weight = n-/n+), the counts over the whole global batch."""
+    counted = weight[:, None, None, None] * torch.ones_like(target)
+    positive = all_sum((target * counted).sum()) + 1e-10
+    negative = all_sum(((1 - target) * counted).sum())
+    per_pixel = F.binary_cross_entropy_with_logits(logits, target, pos_weight=negative / positive, reduction="none")
+    return positive / (positive + negative) * global_mean(per_pixel.flatten(1).mean(1), weight)

@@ -1,0 +1,74 @@
+"""What several verbs share: arguments, output, a progress bar."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+DATA, STORAGE = "data", "results"
+
+Verb = Callable[[argparse.Namespace], int | None]
+
+
+def console() -> Console:
+    """For results, on stdout; as wide as needed where it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else 160)
+
+
+def notes() -> Console:
+    """For remarks, on stderr."""
+    return Console(stderr=True)
+
+
+def add_verb(verbs: Any, name: str, function: Verb, help: str, example: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, help=help, description=help, epilog=f"example: {example}", allow_abbrev=False
+    )
+    parser.set_defaults(function=function)
+    return parser
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", default=DATA, metavar="URI", help=f"root of ingested datasets (default {DATA}/)")
+
+
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--storage", default=STORAGE, metavar="URI", help=f"root of results (default {STORAGE}/)")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(_plain(value), indent=2, sort_keys=True))
+
+
+def _plain(value: Any) -> Any:
+    """NaN is no JSON: null."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and value != value else value
+
+
+@contextmanager
+def bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A progress bar on stderr; yields its update ``(done, total, current)``."""
+    current = TextColumn("{task.fields[current]}")
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), current)
+    with Progress(*columns, console=notes(), transient=True) as progress:
+        task = progress.add_task(title, total=None, current="")
+
+        def update(done: int, total: int, current: str = "") -> None:
+            progress.update(task, completed=done, total=total, current=current[-40:])
+
+        yield update

@@ -1,0 +1,247 @@
+"""The verbs ``methods``, ``train`` and ``sweep``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from orchestrator.cli.common import add_data, add_json, add_storage, add_verb, console, notes, print_json
+from orchestrator.errors import UserError
+
+DEFAULT_TRIALS = 6
+GALLERY = 8  #: test images that are drawn after a run
+
+
+def add_verbs(verbs: Any) -> None:
+    p = add_verb(verbs, "methods", methods, "list methods, or one method's options", "samsweep methods mca")
+    p.add_argument("name", nargs="?", metavar="METHOD")
+    add_json(p)
+    p = add_verb(verbs, "train", train, "train one setting of a method", "samsweep train sam_adapter cod10k --epochs 4")
+    _add_run(p)
+    p.add_argument("--local", action="store_true", help="in this process, one rank, without Ray")
+    p = add_verb(
+        verbs,
+        "sweep",
+        sweep,
+        "search a method's hyper-parameters with Ray Tune and Optuna",
+        'samsweep sweep mca cod10k --trials 6 --set "train.lr=1e-3"',
+    )
+    _add_run(p)
+    p.add_argument("--trials", type=int, default=DEFAULT_TRIALS, metavar="N", help=f"default {DEFAULT_TRIALS}")
+
+
+def _add_run(p: argparse.ArgumentParser) -> None:
+    p.add_argument("method", metavar="METHOD", help="see `samsweep methods`")
+    p.add_argument("dataset", metavar="DATASET", help="see `samsweep datasets`")
+    p.add_argument("--epochs", metavar="N", help="default: as the papers; fewer with vit_t")
+    p.add_argument("--backbone", metavar="SIZE", help="vit_t (default), vit_b, vit_l or vit_h")
+    p.add_argument("--workers", metavar="N", help="DDP ranks of a trial (default 1)")
+    p.add_argument("--seed", metavar="N", help="default 0")
+    p.add_argument("--set", default="", metavar='"KEY=VALUE ..."', help="any setting; fixes it in a sweep")
+    p.add_argument("--name", metavar="NAME", help="of the run (default: method, dataset and time)")
+    add_data(p)
+    add_storage(p)
+    add_json(p)
+
+
+def methods(a: argparse.Namespace) -> None:
+    from rich.table import Table
+
+    from methods import registry
+    from orchestrator.config import describe
+    from orchestrator.errors import unknown
+
+    if a.name and a.name not in registry.names():
+        raise unknown("method", a.name, registry.names())
+    if a.name:
+        method = registry.load(a.name)
+        options = describe(method.Options())
+        if a.json:
+            print_json([{"name": f"method.{n}", "default": d, "help": h} for n, d, h in options])
+            return
+        table = Table(title=f"{method.title} ({method.paper})", title_justify="left")
+        for title in ("setting", "default", "what it is"):
+            table.add_column(title, overflow="fold")
+        for name, default, help in options:
+            table.add_row(f"method.{name}", str(default), help)
+        console().print(table)
+        return
+    found = [(name, registry.load(name)) for name in registry.names()]
+    if a.json:
+        print_json([{"name": n, "title": m.title, "paper": m.paper} for n, m in found])
+        return
+    table = Table()
+    for title in ("name", "title", "paper"):
+        table.add_column(title)
+    for name, method in found:
+        table.add_row(name, method.title, method.paper)
+    console().print(table)
+
+
+def train(a: argparse.Namespace) -> int:
+    """Exactly one trial with the settings given, under Ray Train or in this process."""
+    from orchestrator import single
+
+    plan = _plan(a)
+    if a.local:
+        row = single.train_here(plan, notes())
+    else:
+        with _Ray(plan, a) as (plan, capacity, _log, screen):
+            capacity.concurrent(plan.settings.train)
+            row = single.train_on_ray(plan, screen)
+    return _finish(plan, [row], a, interrupted=False)
+
+
+def sweep(a: argparse.Namespace) -> int:
+    from orchestrator.console import SweepView
+    from orchestrator.space import Space
+    from orchestrator.sweep import run_sweep
+
+    if a.trials < 1:
+        raise UserError(f"TRIALS={a.trials}: at least 1")
+    plan = _plan(a)
+    fixed = {k: plan.settings.flat()[k] for k in _changes(a)}
+    Space(plan.settings.method, fixed)  # says now if there is none
+    with _Ray(plan, a) as (plan, capacity, log, screen), SweepView(plan, a.trials, screen) as view:
+        outcome = run_sweep(plan, a.trials, fixed, capacity, log, view)
+    return _finish(plan, outcome.rows, a, outcome.interrupted)
+
+
+def _changes(a: argparse.Namespace) -> dict[str, Any]:
+    """What the user typed, as dotted settings; a variable of its own and SET must not disagree."""
+    from orchestrator.config import parse_set
+
+    named = {
+        "train.epochs": a.epochs,
+        "backbone.name": a.backbone,
+        "train.workers": a.workers,
+        "train.seed": a.seed,
+    }
+    changes: dict[str, Any] = {k: v for k, v in named.items() if v is not None}
+    for key, value in parse_set(a.set).items():
+        if key in changes and str(changes[key]) != value:
+            raise UserError(f"{key} is given twice: {changes[key]} and {value}; give it once")
+        changes[key] = value
+    return changes
+
+
+def _plan(a: argparse.Namespace) -> Any:
+    from orchestrator.console import announce
+    from orchestrator.plan import make_plan
+    from orchestrator.storage import Storage
+
+    say = notes()
+    plan = make_plan(
+        a.method,
+        a.dataset,
+        _changes(a),
+        Storage(a.data),
+        Storage(a.storage),
+        a.name,
+        note=lambda text: say.print(text, style="dim", highlight=False),
+    )
+    announce(plan, a.data, say)
+    return plan
+
+
+class _Ray:
+    """Ray with its chatter in a log file, the terminal ours, and GPUs used where the cluster has them."""
+
+    def __init__(self, plan: Any, a: argparse.Namespace) -> None:
+        self.plan, self.arguments = plan, a
+        self.folder = plan.run.local() if plan.run.is_local else Path(mkdtemp(prefix="samsweep-"))
+
+    def __enter__(self) -> tuple[Any, Any, Path, Any]:
+        from contextlib import ExitStack
+
+        from rich.console import Console
+
+        from orchestrator.runtime import quiet, ray_cluster
+
+        plan, log = self.plan, self.folder / "ray.log"
+        notes().print(f"starting Ray; its log is {log}", style="dim", highlight=False, soft_wrap=True)
+        with ExitStack() as stack:
+            screen = stack.enter_context(quiet(log))
+            capacity = stack.enter_context(ray_cluster(log))
+            if capacity.gpus and "train.gpus_per_worker" not in _changes(self.arguments):
+                plan = dataclasses.replace(plan, settings=plan.settings.replace({"train.gpus_per_worker": 1.0}))
+            if capacity.dashboard:
+                Console(file=screen).print(f"dashboard: {capacity.dashboard}", style="dim", highlight=False)
+            self.stack = stack.pop_all()
+        return plan, capacity, self.folder, screen
+
+    def __exit__(self, *error: Any) -> None:
+        self.stack.__exit__(*error)
+
+
+def _finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool) -> int:
+    """Leaderboard, checkpoint and overlays of what has just run."""
+    from orchestrator import checkpoint
+    from orchestrator.leaderboard import STAND_IN, trials_table
+    from orchestrator.results import TRIALS
+    from orchestrator.sweep import best_row
+
+    best = best_row(rows, plan.task.mode)
+    gallery = _gallery(plan, best) if best else []
+    if a.json:
+        print_json(_summary(plan, rows, best, gallery, interrupted))
+    else:
+        out = console()
+        if plan.stand_in:
+            out.print(f"{STAND_IN}: drawn pictures, not comparable with the paper", style="bold red")
+        out.print(trials_table(rows, plan.task.objective, plan.task.metrics, plan.task.mode))
+        if best:
+            folder = plan.run / TRIALS / best.trial
+            out.print(f"best checkpoint  {folder.path(checkpoint.FILE)}", soft_wrap=True, highlight=False)
+            out.print(f"overlays         {plan.run.path('overlays/sheet.png')}", soft_wrap=True, highlight=False)
+            again = f" --storage {a.storage}" if a.storage != "results" else ""
+            out.print(
+                f"next             samsweep predict --run {plan.name} --images DIR --out DIR{again}",
+                soft_wrap=True,
+                highlight=False,
+            )
+    if interrupted:
+        notes().print(f"interrupted; what was finished is kept under {plan.run.uri}", highlight=False, soft_wrap=True)
+        return 130
+    if not best:
+        cause = next((r.cause for r in rows if r.cause), "no trial completed")
+        raise UserError(f"run '{plan.name}' has no completed trial: {cause}")
+    return 0
+
+
+def _gallery(plan: Any, best: Any) -> list[str]:
+    from orchestrator.data.reader import open_dataset
+    from orchestrator.predict import Predictor, write_gallery
+
+    predictor = Predictor.load(plan.storage, f"{plan.name}/{best.trial}")
+    split = open_dataset(plan.data, plan.settings.dataset).split("test")
+    return write_gallery(predictor, split, plan.run / "overlays", GALLERY)
+
+
+def _summary(plan: Any, rows: list[Any], best: Any, gallery: list[str], interrupted: bool) -> dict[str, Any]:
+    from orchestrator import checkpoint
+    from orchestrator.results import TRIALS
+
+    return {
+        "run": plan.name,
+        "stand_in": plan.stand_in,
+        "interrupted": interrupted,
+        "best": best.trial if best else None,
+        "checkpoint": (plan.run / TRIALS / best.trial).path(checkpoint.FILE) if best else None,
+        "overlays": [plan.run.path(f"overlays/{name}") for name in gallery],
+        "trials": [
+            {
+                "trial": r.trial,
+                "status": r.status,
+                "cause": r.cause,
+                "choices": r.choices,
+                "best": r.best,
+                "test": r.test,
+                "epochs": [{k: e[k] for k in ("epoch", "losses", "val", "order")} for e in r.epochs],
+            }
+            for r in rows
+        ],
+    }

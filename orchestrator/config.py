@@ -1,0 +1,195 @@
+"""Validated settings: one frozen tree, checked once at the edge; unknown keys are errors with a suggestion."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from methods import registry
+from methods.base import option
+from orchestrator.errors import UserError, unknown
+
+BACKBONES = ("vit_t", "vit_b", "vit_l", "vit_h")
+
+
+@dataclass(frozen=True)
+class BackboneSettings:
+    name: str = option("vit_t", "size of SAM", BACKBONES)
+    checkpoint: str | None = option(None, "path of its weights; unset: what `samsweep weights fetch` brought")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    val_fraction: float = option(
+        0.1,
+        "share of the training split held out to choose by; 0 chooses on the test split, as published code",
+        at_least=0,
+        at_most=0.5,
+    )
+    threads: int = option(2, "threads that decode images, a rank", at_least=1)
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    epochs: int = option(20, "epochs", at_least=1)
+    batch: int = option(8, "global batch over all ranks; SAM-Adapter: 4 GPUs x 2", at_least=1)
+    lr: float = option(2e-4, "AdamW's learning rate; SAM-Adapter: 2e-4", more_than=0)
+    lr_min: float = option(1e-7, "where the cosine ends; SAM-Adapter: 1e-7", at_least=0)
+    weight_decay: float = option(0.01, "AdamW's weight decay; PyTorch's default, as SAM-Adapter", at_least=0)
+    seed: int = option(0, "seed of initialisation, order and augmentation", at_least=0, at_most=2**31 - 1)
+    precision: str = option("auto", "bf16 where the machine does it fast", ("auto", "fp32", "bf16"))
+    workers: int = option(1, "DDP ranks of a trial", at_least=1)
+    cpus_per_worker: float = option(1.0, "CPU cores of a rank (its torch threads)", more_than=0)
+    gpus_per_worker: float = option(0.0, "GPUs of a rank; a fraction only with one worker", at_least=0)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides what a trial computes. ``method_options`` is the method's own dataclass."""
+
+    method: str
+    dataset: str
+    backbone: BackboneSettings
+    data: DataSettings
+    train: TrainSettings
+    method_options: Any
+
+    def flat(self) -> dict[str, Any]:
+        """All settings by dotted key: ``{"train.lr": 2e-4, "method.token_temperature": 0.07, ...}``."""
+        flat = {"method": self.method, "dataset": self.dataset}
+        for section, value in self.sections().items():
+            flat |= {f"{section}.{k}": v for k, v in dataclasses.asdict(value).items()}
+        return flat
+
+    def sections(self) -> dict[str, Any]:
+        return {
+            "backbone": self.backbone,
+            "data": self.data,
+            "train": self.train,
+            "method": self.method_options,
+        }
+
+    def replace(self, changes: Mapping[str, Any]) -> Settings:
+        """A copy with dotted keys changed; the values are checked as in ``make_settings``."""
+        sections = self.sections()
+        for key, value in changes.items():
+            section, name = _split(key, sections)
+            typed = _typed(key, value, sections[section], name)
+            sections[section] = dataclasses.replace(sections[section], **{name: typed})
+        settings = dataclasses.replace(
+            self,
+            backbone=sections["backbone"],
+            data=sections["data"],
+            train=sections["train"],
+            method_options=sections["method"],
+        )
+        _check_together(settings)
+        return settings
+
+
+def make_settings(method: str, dataset: str, changes: Mapping[str, Any] | None = None) -> Settings:
+    """Defaults of a method with dotted changes on top.
+
+    Raises:
+        UserError: an unknown method or key (with the nearest known ones), or a value that does not fit.
+    """
+    if method not in registry.names():
+        raise unknown("method", method, registry.names())
+    options = registry.load(method).Options()
+    settings = Settings(method, dataset, BackboneSettings(), DataSettings(), TrainSettings(), options)
+    return settings.replace(changes or {})
+
+
+def from_flat(flat: Mapping[str, Any]) -> Settings:
+    """The settings that ``Settings.flat`` wrote down."""
+    rest = {k: v for k, v in flat.items() if k not in ("method", "dataset")}
+    return make_settings(flat["method"], flat["dataset"], rest)
+
+
+def parse_set(text: str) -> dict[str, str]:
+    """``"train.lr=1e-4 method.scale=16"`` to a dictionary of strings."""
+    changes = {}
+    for word in text.replace(",", " ").split():
+        key, equals, value = word.partition("=")
+        if not equals or not key or not value:
+            raise UserError(f"SET: '{word}' is not KEY=VALUE; for example SET=\"train.lr=1e-4\"")
+        changes[key] = value
+    return changes
+
+
+def describe(section: Any) -> list[tuple[str, Any, str]]:
+    """(name, default, help) of each setting of a section, for `samsweep methods`."""
+    return [(f.name, getattr(section, f.name), f.metadata.get("help", "")) for f in dataclasses.fields(section)]
+
+
+def _split(key: str, sections: Mapping[str, Any]) -> tuple[str, str]:
+    known = [f"{s}.{f.name}" for s, value in sections.items() for f in dataclasses.fields(value)]
+    if key not in known:
+        raise unknown("setting", key, known)
+    section, name = key.split(".", 1)
+    return section, name
+
+
+def _typed(key: str, value: Any, section: Any, name: str) -> Any:
+    """The value as the field's type, within its limits; strings come from the command line."""
+    wanted = typing.get_type_hints(type(section))[name]
+    metadata = next(f.metadata for f in dataclasses.fields(section) if f.name == name)
+    optional = isinstance(wanted, types.UnionType)
+    if optional and (value is None or value == "none"):
+        return None
+    target = next(t for t in typing.get_args(wanted) if t is not type(None)) if optional else wanted
+    try:
+        converted = _convert(value, target)
+    except (ValueError, OverflowError):
+        raise UserError(f"{key}={value}: not {_a(target)}") from None
+    choices = metadata.get("choices", ())
+    if choices and converted not in choices:
+        raise unknown(f"value of {key}", str(converted), map(str, choices))
+    _check_limits(key, converted, metadata.get("limits", {}))
+    return converted
+
+
+def _convert(value: Any, target: type) -> Any:
+    if target is bool:
+        if isinstance(value, bool):
+            return value
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if str(value).lower() not in words:
+            raise ValueError
+        return words[str(value).lower()]
+    if target is int and isinstance(value, float) and not value.is_integer():
+        raise ValueError
+    converted = target(value)
+    if target is float and not math.isfinite(converted):
+        raise ValueError
+    return converted
+
+
+def _a(target: type) -> str:
+    return {bool: "true or false", int: "a whole number", float: "a number"}.get(target, target.__name__)
+
+
+def _check_limits(key: str, value: Any, limits: Mapping[str, float]) -> None:
+    if "at_least" in limits and not value >= limits["at_least"]:
+        raise UserError(f"{key}={value}: must be at least {limits['at_least']}")
+    if "more_than" in limits and not value > limits["more_than"]:
+        raise UserError(f"{key}={value}: must be more than {limits['more_than']}")
+    if "at_most" in limits and not value <= limits["at_most"]:
+        raise UserError(f"{key}={value}: must be at most {limits['at_most']}")
+
+
+def _check_together(settings: Settings) -> None:
+    train = settings.train
+    if train.workers > 1 and train.gpus_per_worker % 1:
+        raise UserError(
+            f"train.gpus_per_worker={train.gpus_per_worker}: a fraction of a GPU works only with train.workers=1"
+        )
+    if train.workers > train.batch:
+        raise UserError(f"train.workers={train.workers}: more ranks than train.batch={train.batch}; raise the batch")
+    if train.lr_min > train.lr:
+        raise UserError(f"train.lr_min={train.lr_min}: above train.lr={train.lr}; the cosine goes down")

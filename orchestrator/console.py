@@ -1,0 +1,120 @@
+"""What a person sees while a sweep runs: a calm table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import IO, Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.metrics import METRICS
+from orchestrator.plan import Plan
+from orchestrator.results import Row
+
+#: Without a terminal: at most one line of progress in so many seconds, besides one when a trial ends.
+LINE_SECONDS = 15.0
+SHOWN = 12  #: trials on the screen
+
+
+class SweepView:
+    """Follows a sweep; a context manager around it."""
+
+    def __init__(self, plan: Plan, trials: int, screen: IO[str]) -> None:
+        self.plan, self.trials = plan, trials
+        self.console = Console(file=screen)
+        self.metric = METRICS[plan.task.objective].label
+        self.epochs: dict[str, dict[str, Any]] = {}
+        self.ended_rows: dict[str, Row] = {}
+        self.began = self.last_line = time.monotonic()
+        self.live: Live | None = None
+
+    def __enter__(self) -> SweepView:
+        if self.console.is_terminal:
+            self.live = Live(console=self.console, get_renderable=self.render, refresh_per_second=2, transient=True)
+            self.live.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self.live:
+            self.live.__exit__(*error)
+
+    def epoch(self, trial: str, choices: dict[str, Any], record: dict[str, Any]) -> None:
+        self.epochs[trial] = record
+        if self.live is None and time.monotonic() - self.last_line > LINE_SECONDS:
+            self._line(f"epoch {record['epoch']}/{self.plan.settings.train.epochs} of trial {trial}")
+
+    def ended(self, row: Row) -> None:
+        self.ended_rows[row.trial] = row
+        if self.live is None:
+            self._line(f"trial {row.trial} {row.status}" + (f" ({row.cause})" if row.cause else ""))
+
+    def render(self) -> Group:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for title in ("trial", "epoch", "", self.metric, "best", "loss", ""):
+            table.add_column(title)
+        for trial in list(self.epochs)[-SHOWN:]:
+            table.add_row(*self._cells(trial))
+        return Group(self._headline(), table)
+
+    def _cells(self, trial: str) -> list[Any]:
+        record, total = self.epochs[trial], self.plan.settings.train.epochs
+        row = self.ended_rows.get(trial)
+        return [
+            trial,
+            f"{record['epoch']}/{total}",
+            ProgressBar(total=total, completed=record["epoch"], width=16),
+            f"{record['objective']:.4f}",
+            f"{record['best']:.4f}",
+            f"{sum(record['losses'].values()):.3f}",
+            Text(row.status if row else "running", style="green" if row and row.status == "completed" else "dim"),
+        ]
+
+    def _headline(self) -> Text:
+        return Text(f"{self.plan.name}  {self._summary()}", style="bold")
+
+    def _summary(self) -> str:
+        values = [r["best"] for r in self.epochs.values()]
+        best = (max if self.plan.task.mode == "max" else min)(values) if values else None
+        shown = f"best {self.metric} {best:.4f}" if best is not None else "starting"
+        return f"{len(self.ended_rows)}/{self.trials} trials, {shown}, {self._left()}"
+
+    def _left(self) -> str:
+        """Time left if every trial to come runs all its epochs."""
+        total = self.plan.settings.train.epochs
+        done = sum(r["epoch"] for r in self.epochs.values())
+        skipped = sum(total - self.epochs[t]["epoch"] for t in self.ended_rows if t in self.epochs)
+        if not done:
+            return "time left unknown"
+        seconds = (time.monotonic() - self.began) / done * (self.trials * total - skipped - done)
+        return f"about {max(0, seconds) / 60:.0f} min left" if seconds > 90 else f"about {max(0, seconds):.0f} s left"
+
+    def _line(self, text: str) -> None:
+        self.last_line = time.monotonic()
+        line = f"[{self._clock()}] {text}: {self._summary()}"
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _clock(self) -> str:
+        seconds = int(time.monotonic() - self.began)
+        return f"{seconds // 60:02d}:{seconds % 60:02d}"
+
+
+def announce(plan: Plan, data: str, console: Console) -> None:
+    """Say loudly what a reader of the numbers must know: stand-in data, a backbone without weights."""
+    if plan.stand_in:
+        text = (
+            f"{plan.settings.dataset} has not been ingested under {data}. This run uses built-in procedural "
+            f"{plan.task.name} pictures: NOT comparable with the paper.\nThe real set: samsweep ingest "
+            f"{plan.settings.dataset} --source DIR --out {data}"
+        )
+        console.print(Panel(text, title="STAND-IN", border_style="red", title_align="left"), highlight=False)
+    if plan.backbone_random:
+        console.print(
+            f"{plan.settings.backbone.name} has no trained weights yet: it starts from a fixed seed.", style="yellow"
+        )
+    if plan.skipped:
+        console.print(f"{plan.skipped} images were left out by `ingest --skip-bad`.", style="yellow")

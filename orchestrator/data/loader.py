@@ -1,0 +1,117 @@
+"""From rows to batches: decoding and resizing ahead of the engine, in a few threads."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from methods.base import Batch
+from orchestrator.data.ahead import map_ahead
+from orchestrator.data.order import Part, sample_seed
+from orchestrator.data.reader import DataSplit
+
+AHEAD = 2  #: whole batches that are prepared while one is used
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """One sample at the model's input size S: image 3xSxS, mask 1xSxS."""
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    valid: tuple[int, int]
+    size: tuple[int, int]
+    index: int
+    seed: int
+
+
+class Loader:
+    """Iterates over ``methods.base.Batch``, one for each entry of ``batches``.
+
+    ``image_size`` is S in pixels; ``resize`` is 'stretch' or 'pad' (SAM's longest side to S, at the top
+    left, zeros elsewhere). ``train`` turns on the horizontal flip (p = 0.5), which depends on seed, epoch
+    and row alone. A decoding error is raised at the turn of its batch; stopping early leaves no thread.
+    """
+
+    def __init__(
+        self,
+        split: DataSplit,
+        image_size: int,
+        resize: str,
+        batches: Sequence[Part],
+        seed: int,
+        epoch: int,
+        train: bool,
+        threads: int = 2,
+    ) -> None:
+        if resize not in ("stretch", "pad"):
+            raise ValueError(f"resize '{resize}': stretch or pad")
+        self.split, self.image_size, self.resize = split, image_size, resize
+        self.batches, self.seed, self.epoch = list(batches), seed, epoch
+        self.train, self.threads = train, threads
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Generator[Batch, None, None]:
+        rows = [int(i) for indices, _ in self.batches for i in indices]
+        largest = max((len(indices) for indices, _ in self.batches), default=1)
+        window = max(self.threads, AHEAD * largest)
+        with closing(map_ahead(self._prepare, rows, self.threads, window)) as samples:
+            for indices, weights in self.batches:
+                yield _collate([next(samples) for _ in indices], weights)
+
+    def _prepare(self, row: int) -> _Ready:
+        sample = self.split.read(row)
+        seed = sample_seed(self.seed, self.epoch, row)
+        height, width = sample.mask.shape
+        valid = valid_size(height, width, self.image_size, self.resize)
+        image, mask = fit(sample.image, sample.mask, self.image_size, valid, self.train and flips(seed))
+        return _Ready(image, mask, valid, (height, width), row, seed)
+
+
+def flips(seed: int) -> bool:
+    """Whether the sample of this seed is mirrored: p = 0.5."""
+    return bool(np.random.Generator(np.random.PCG64(seed)).random() < 0.5)
+
+
+def valid_size(height: int, width: int, side: int, resize: str) -> tuple[int, int]:
+    """Height and width that an image takes in the SxS input: SAM's ResizeLongestSide for 'pad'."""
+    if resize == "stretch":
+        return side, side
+    scale = side / max(height, width)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def fit(
+    image: NDArray[np.uint8], mask: NDArray[np.uint8], side: int, valid: tuple[int, int], flip: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """HxWx3 and HxW, resized to ``valid`` and placed at the top left: 3xSxS (bilinear) and 1xSxS (nearest)."""
+    height, width = valid
+    picture = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    ground = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+    if flip:
+        picture, ground = picture[:, ::-1], ground[:, ::-1]
+    placed = np.zeros((3, side, side), dtype=np.uint8)
+    placed[:, :height, :width] = picture.transpose(2, 0, 1)
+    below = np.zeros((1, side, side), dtype=np.uint8)
+    below[0, :height, :width] = ground
+    return placed, below
+
+
+def _collate(samples: list[_Ready], weights: NDArray[np.float32]) -> Batch:
+    return Batch(
+        image=torch.from_numpy(np.stack([s.image for s in samples])),
+        mask=torch.from_numpy(np.stack([s.mask for s in samples])),
+        valid=torch.tensor([s.valid for s in samples], dtype=torch.int64),
+        size=torch.tensor([s.size for s in samples], dtype=torch.int64),
+        index=torch.tensor([s.index for s in samples], dtype=torch.int64),
+        seed=torch.tensor([s.seed for s in samples], dtype=torch.int64),
+        weight=torch.from_numpy(np.array(weights, dtype=np.float32)),
+    )

@@ -1,0 +1,194 @@
+"""Writing a dataset: shards first, the manifest last; its appearance is the commit."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import ipc
+
+from orchestrator.data.schema import (
+    MANIFEST,
+    SCHEMA,
+    SCHEMA_VERSION,
+    Manifest,
+    Row,
+    Shard,
+    Skipped,
+    fingerprint,
+    load_manifest,
+    to_record_batch,
+)
+from orchestrator.errors import UserError
+from orchestrator.storage import Storage
+
+BATCH_BYTES = 8 * 2**20
+SHARD_BYTES = 64 * 2**20
+OURS = re.compile(r"(\w+-\d{5}-[0-9a-f]{8}\.arrow|manifest\.json)(\.[0-9a-f]{8}\.tmp)?")
+
+
+def check_name(name: str) -> None:
+    """Raise UserError unless ``name`` can name a dataset."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}", name):
+        raise UserError(f"dataset name '{name}': use letters, digits, - and _ only (at most 100)")
+
+
+class DatasetWriter:
+    """Writes one dataset under ``out/name``, as a context manager.
+
+    ``add`` rows split by split, then ``commit``. Leaving the block without a commit, for whatever reason,
+    removes what was written; an older dataset of that name is untouched until the commit. Memory is
+    bounded by one shard. Raises UserError where the name is taken (unless ``replace``), is not valid, or
+    the storage cannot be written. One ingest of a name at a time: a second one fails at its commit.
+    """
+
+    def __init__(self, out: Storage, name: str, *, replace: bool = False, shard_bytes: int = SHARD_BYTES) -> None:
+        check_name(name)
+        self.name, self.folder, self.out, self.shard_bytes = name, out / name, out, shard_bytes
+        old = self._current(lenient=replace)
+        if old is not None and not replace:
+            raise UserError(
+                f"{self.folder.uri}: already ingested ({old.rows()} rows, fingerprint "
+                f"{old.fingerprint[:8]}); --replace ingests anew"
+            )
+        # Shards are named by their content, so an old one may be written again under its own name.
+        self._old = {shard.file for shard in old.shards()} if old else set()
+        self._made_out = not out.exists()
+        out.check_writable()
+        foreign = [entry for entry in self.folder.names() if not OURS.fullmatch(entry)]
+        if foreign:
+            raise UserError(f"{self.folder.uri}: holds other files ({foreign[0]}); choose another name or --out")
+        self._splits: dict[str, list[Shard]] = {}
+        self._written: list[str] = []
+        self._open: _OpenShard | None = None
+        self._split = ""
+
+    def __enter__(self) -> DatasetWriter:
+        return self
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that have rows."""
+        return list(self._splits)
+
+    def add(self, split: str, row: Row) -> None:
+        """Append a row to ``split``; the rows of a split come one after another."""
+        if split != self._split:
+            if split in self._splits:
+                raise ValueError(f"split '{split}' was finished before")
+            self._close_shard()
+            self._split = split
+            self._splits[split] = []
+        if self._open is None:
+            self._open = _OpenShard()
+        if self._open.add(row) >= self.shard_bytes:
+            self._close_shard()
+
+    def commit(
+        self,
+        *,
+        task: str,
+        layout: str,
+        split_rule: str,
+        stand_in: bool = False,
+        skipped: tuple[Skipped, ...] = (),
+    ) -> Manifest:
+        """Write the manifest and remove what an older dataset of this name leaves behind."""
+        self._close_shard()
+        splits = {split: tuple(shards) for split, shards in self._splits.items()}
+        manifest = Manifest(
+            name=self.name,
+            schema_version=SCHEMA_VERSION,
+            task=task,
+            layout=layout,
+            split_rule=split_rule,
+            stand_in=stand_in,
+            splits=splits,
+            skipped=skipped,
+            fingerprint=fingerprint(task, splits),
+        )
+        kept = {shard.file for shard in manifest.shards()}
+        if not kept <= set(self.folder.names()):
+            raise UserError(f"{self.folder.uri}: shards vanished while writing; is another ingest of it running?")
+        self.folder.write(MANIFEST, manifest.to_json().encode())
+        self._remove_except(kept | {MANIFEST})
+        return manifest
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove this writer's shards, but for those that the manifest in force lists."""
+        current = self._current(lenient=True)
+        listed = {shard.file for shard in current.shards()} if current else self._old
+        # What cannot be removed now (a lost connection) must not hide the error that brought us here.
+        with contextlib.suppress(Exception):
+            for file in set(self._written) - listed:
+                self.folder.remove(file)
+            if not self.folder.names():
+                self.folder.remove()
+            if self._made_out and not self.out.names():
+                self.out.remove()
+
+    def _current(self, lenient: bool) -> Manifest | None:
+        try:
+            return load_manifest(self.out, self.name)
+        except UserError:
+            if lenient:
+                return None
+            raise
+
+    def _close_shard(self) -> None:
+        if self._open is None:
+            return
+        data, rows = self._open.finish()
+        self._open = None
+        digest = hashlib.sha256(data).hexdigest()
+        shards = self._splits[self._split]
+        file = f"{self._split}-{len(shards):05d}-{digest[:8]}.arrow"
+        self._written.append(file)
+        with self.folder.writing(file) as stream:
+            stream.write(data)
+        shards.append(Shard(file, rows, len(data), digest))
+
+    def _remove_except(self, kept: set[str]) -> None:
+        for entry in self.folder.names():
+            if entry not in kept and OURS.fullmatch(entry):
+                self.folder.remove(entry)
+
+
+class _OpenShard:
+    """An Arrow IPC file that grows in memory."""
+
+    def __init__(self) -> None:
+        self._sink: Any = pa.BufferOutputStream()
+        self._writer: Any = ipc.new_file(self._sink, SCHEMA)
+        self._rows: list[Row] = []
+        self._waiting = 0
+        self._bytes = 0
+        self._count = 0
+
+    def add(self, row: Row) -> int:
+        """Append a row; returns the bytes of the shard so far."""
+        size = len(row.image) + len(row.mask)
+        self._rows.append(row)
+        self._waiting += size
+        self._bytes += size
+        self._count += 1
+        if self._waiting >= BATCH_BYTES:
+            self._flush()
+        return self._bytes
+
+    def finish(self) -> tuple[memoryview, int]:
+        """The file's bytes and its number of rows."""
+        self._flush()
+        self._writer.close()
+        return memoryview(self._sink.getvalue()), self._count
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_batch(to_record_batch(self._rows))
+            self._rows, self._waiting = [], 0

@@ -1,0 +1,186 @@
+"""The training and evaluation loop in plain torch: no ray, one rank of any number, CPU or GPU."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from methods.base import Batch, Method
+from orchestrator.build import pick_precision
+from orchestrator.config import Settings
+from orchestrator.data.loader import Loader
+from orchestrator.data.order import epoch_order, eval_batches, rank_batches
+from orchestrator.data.reader import DataSplit
+from orchestrator.masks import to_original
+from orchestrator.metrics import image_metrics, mean_metrics
+from orchestrator.ranks import Ranks
+
+
+class NotFinite(RuntimeError):
+    """A loss became NaN or infinite; the message says where."""
+
+
+class Engine:
+    """Trains a method on one rank and measures it.
+
+    All ranks hold the same settings and see disjoint parts of the same global batches, so the result does
+    not depend on their number beyond rounding.
+    """
+
+    def __init__(
+        self, settings: Settings, method: Method, train: DataSplit, device: torch.device, ranks: Ranks
+    ) -> None:
+        self.settings, self.train_split, self.device, self.ranks = settings, train, device, ranks
+        self.method = method.to(device)
+        self.side = int(method.sam.image_encoder.img_size)
+        self.dtype = pick_precision(settings.train.precision, device)
+        trained = [p for p in method.parameters() if p.requires_grad]
+        self.optimizer = _adamw(trained, settings) if trained else None
+        self.model: torch.nn.Module = self.method
+        if ranks.world > 1 and trained:
+            self.model = DistributedDataParallel(self.method, broadcast_buffers=False)
+
+    def epochs(self, start: int = 1) -> Iterator[dict[str, Any]]:
+        """Train epoch by epoch (1-based); yields what each one was like, the same on every rank."""
+        for epoch in range(start, self.settings.train.epochs + 1):
+            yield self.train_epoch(epoch)
+
+    def train_epoch(self, epoch: int) -> dict[str, Any]:
+        """One pass over the training split. A method that trains nothing only has its loss measured."""
+        began = time.perf_counter()
+        rate = self._set_rate(epoch)
+        order = epoch_order(len(self.train_split), self.settings.train.seed, epoch)
+        sums: dict[str, float] = {}
+        seen: list[np.ndarray] = []
+        self.model.train()
+        if self.optimizer is None:
+            order = order[:0]
+        for batch in self._batches(self.train_split, order, epoch, train=True):
+            losses = self._step(batch, epoch, len(seen))
+            real = batch.weight > 0
+            seen.append(batch.index[real].cpu().numpy())
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach()) * self._batch_size(order, len(seen) - 1)
+        digest = self._check_order(order, seen)
+        gathered = self.ranks.gather(sums)
+        n = max(1, len(order))
+        means = {name: math.fsum(s[name] for s in gathered) / len(gathered) / n for name in sums}
+        return {
+            "epoch": epoch,
+            "lr": rate,
+            "losses": means,
+            "samples": len(order),
+            "order": digest,
+            "seconds": time.perf_counter() - began,
+            "peak_memory_mb": max(self.ranks.gather(peak_memory_mb(self.device))),
+        }
+
+    @torch.inference_mode()
+    def evaluate(self, split: DataSplit, names: tuple[str, ...]) -> dict[str, float]:
+        """The mean over images of per-image metrics at original resolution, the same for any number of ranks."""
+        self.method.eval()
+        per_image: dict[int, dict[str, float]] = {}
+        batches = eval_batches(len(split), self.settings.train.batch, self.ranks.rank, self.ranks.world)
+        with closing(iter(self._loader(split, batches, 0, train=False))) as loader:
+            for batch in loader:
+                for index, probability in self.probabilities(batch):
+                    per_image[index] = image_metrics(probability, split.mask(index), names)
+        merged = {i: values for part in self.ranks.gather(per_image) for i, values in part.items()}
+        if len(merged) != len(split):
+            raise RuntimeError(f"evaluated {len(merged)} of {len(split)} images")
+        return mean_metrics(merged)
+
+    def probabilities(self, batch: Batch) -> Iterator[tuple[int, np.ndarray]]:
+        """(row, foreground probability HxW at original resolution) of each real image of a batch."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16):
+            logits = self.method.predict(batch.to(self.device))
+        for i in range(len(batch)):
+            if batch.weight[i] > 0:
+                yield int(batch.index[i]), to_original(logits[i, 0], batch.valid[i], batch.size[i])
+
+    def state(self) -> dict[str, Any]:
+        """What a continued run needs beside the trained weights."""
+        return {"optimizer": self.optimizer.state_dict() if self.optimizer else {}}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        if self.optimizer:
+            self.optimizer.load_state_dict(state["optimizer"])
+
+    def _step(self, batch: Batch, epoch: int, step: int) -> dict[str, Tensor]:
+        batch = batch.to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16):
+            prediction = self.model(batch)
+        losses = self.method.loss(prediction, batch)
+        total = self.method.total(losses)
+        if not torch.isfinite(total):
+            raise NotFinite(
+                f"the loss is not finite in epoch {epoch}, step {step + 1} "
+                f"({', '.join(f'{k} {float(v.detach()):.3g}' for k, v in losses.items())}); try a lower train.lr"
+            )
+        assert self.optimizer is not None
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        self.optimizer.step()
+        return losses
+
+    def _set_rate(self, epoch: int) -> float:
+        """Cosine over the epochs from lr to lr_min, stepped per epoch, no warm-up (SAM-Adapter)."""
+        t = self.settings.train
+        rate = t.lr_min + (t.lr - t.lr_min) * (1 + math.cos(math.pi * (epoch - 1) / t.epochs)) / 2
+        if self.optimizer:
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+        return rate
+
+    def _batches(self, split: DataSplit, order: np.ndarray, epoch: int, train: bool) -> Iterator[Batch]:
+        batches = rank_batches(order, self.settings.train.batch, self.ranks.rank, self.ranks.world)
+        with closing(iter(self._loader(split, batches, epoch, train))) as loader:
+            yield from loader
+
+    def _loader(self, split: DataSplit, batches: Any, epoch: int, train: bool) -> Loader:
+        return Loader(
+            split,
+            image_size=self.side,
+            resize=self.method.resize,
+            batches=batches,
+            seed=self.settings.train.seed,
+            epoch=epoch,
+            train=train,
+            threads=self.settings.data.threads,
+        )
+
+    def _batch_size(self, order: np.ndarray, step: int) -> int:
+        return min(self.settings.train.batch, len(order) - step * self.settings.train.batch)
+
+    def _check_order(self, order: np.ndarray, seen: list[np.ndarray]) -> str:
+        """A digest of the ids that all ranks really consumed, in order; an error if any was lost or doubled."""
+        parts = self.ranks.gather(seen)
+        steps = [np.concatenate(step) for step in zip(*parts, strict=True)]
+        consumed = np.concatenate(steps) if steps else order[:0]
+        if not np.array_equal(consumed, order):
+            raise RuntimeError("the ranks did not consume the epoch's samples in their global order")
+        ids = self.train_split.ids()
+        return hashlib.sha256("\n".join(ids[i] for i in consumed).encode()).hexdigest()[:16]
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak memory of this process so far, in MB: the GPU's, or the resident set on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def _adamw(parameters: list[torch.nn.Parameter], settings: Settings) -> torch.optim.AdamW:
+    return torch.optim.AdamW(parameters, lr=settings.train.lr, weight_decay=settings.train.weight_decay)

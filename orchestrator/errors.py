@@ -1,0 +1,22 @@
+"""One-line errors: what a user can mend. Anything else that is raised is a bug of ours."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake that the user can mend.
+
+    The message is one line: the file or value, what is wrong, what to do. The console prints it
+    behind ``error:`` without a traceback and exits with 2.
+    """
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name that nobody knows: ``unknown dataset 'cod10' (nearest: cod10k; ...)``."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(names)}"
+    return UserError(f"unknown {kind} '{name}' ({hint})")

@@ -1,0 +1,148 @@
+"""One trial on one rank, from settings to a tested checkpoint. Knows neither Ray nor the console."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from methods.backbone.build import fingerprint
+from methods.base import Method
+from orchestrator import checkpoint
+from orchestrator.build import build_method, pick_device
+from orchestrator.config import Settings, from_flat
+from orchestrator.data.catalogue import TASKS, Task
+from orchestrator.data.reader import Dataset, DataSplit, holdout, open_dataset
+from orchestrator.engine import Engine
+from orchestrator.errors import UserError
+from orchestrator.metrics import METRICS
+from orchestrator.ranks import Ranks
+from orchestrator.storage import Storage
+
+STATE_FILE = "state.pt"  #: what a continued trial needs beside its trained weights
+
+#: Takes an epoch's record and a folder with the trial's state to keep (None on all ranks but the first).
+Report = Callable[[dict[str, Any], Path | None], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker must know: plain values only, so that it travels to any node."""
+
+    settings: dict[str, Any]  #: ``Settings.flat()``
+    data: str  #: URI of the root that holds the dataset
+    trial: str  #: URI of the trial's folder
+
+    def full_settings(self) -> Settings:
+        return from_flat(self.settings)
+
+
+def selection_splits(dataset: Dataset, settings: Settings) -> tuple[DataSplit, DataSplit, str]:
+    """What to train on, what to choose by, and the name of the latter.
+
+    A ``val`` split of the data set is used as it is; else a seeded part of the training split is held out;
+    with ``data.val_fraction=0`` the test split chooses, as in the published code.
+    """
+    splits = dataset.manifest.splits
+    if "test" not in splits:
+        raise UserError(f"dataset '{settings.dataset}' has no test split; ingest it again with one")
+    if "train" not in splits:
+        raise UserError(
+            f"dataset '{settings.dataset}' has a test split only; train on another one and use `samsweep predict`"
+        )
+    train = dataset.split("train")
+    if "val" in splits:
+        return train, dataset.split("val"), "val"
+    if settings.data.val_fraction == 0:
+        return train, dataset.split("test"), "test"
+    train, val = holdout(train, settings.data.val_fraction, settings.train.seed)
+    return train, val, "val"
+
+
+def run_job(job: Job, ranks: Ranks, report: Report, resume: Path | None = None) -> None:
+    """Train, keep the best epoch's weights under ``job.trial``, test them, and report each epoch.
+
+    The last epoch's record also has ``test``: the best epoch's metrics on the test split.
+    """
+    settings = job.full_settings()
+    dataset = open_dataset(Storage(job.data), settings.dataset)
+    task = TASKS[dataset.manifest.task]
+    train, val, chosen_on = selection_splits(dataset, settings)
+    device = pick_device(settings.train.gpus_per_worker, ranks.rank)
+    method = build_method(settings)
+    backbone = fingerprint(method.sam)
+    engine = Engine(settings, method, train, device, ranks)
+    best = _Best(task)
+    start = _resume(engine, best, resume, device) if resume else 1
+    for record in engine.epochs(start):
+        began = time.perf_counter()
+        record["val"] = engine.evaluate(val, task.metrics)
+        record["chosen_on"] = chosen_on
+        record["trained_parameters"] = sum(p.numel() for p in method.parameters() if p.requires_grad)
+        if best.improved_by(record) and ranks.first:
+            about = checkpoint.Record(
+                job.settings, backbone, dataset.manifest.fingerprint, record["epoch"], record["val"]
+            )
+            Storage(job.trial).write(checkpoint.FILE, checkpoint.dump(method, about))
+        record["best_epoch"], record["objective"] = best.epoch, record["val"][task.objective]
+        record["best"] = best.value
+        with _state_folder(engine, method, best, record, ranks) as folder:
+            if record["epoch"] == settings.train.epochs:
+                ranks.gather(None)  # the first rank has written the best checkpoint
+                _, tensors = checkpoint.read(Storage(job.trial))
+                checkpoint.apply(method, tensors, job.trial)
+                record["test"] = engine.evaluate(dataset.split("test"), tuple(METRICS))
+            record["eval_seconds"] = time.perf_counter() - began
+            report(record, folder)
+
+
+class _Best:
+    """The best epoch so far by the task's objective."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.epoch, self.value = task, 0, float("-inf" if task.mode == "max" else "inf")
+
+    def improved_by(self, record: dict[str, Any]) -> bool:
+        value = record["val"][self.task.objective]
+        better = value > self.value if self.task.mode == "max" else value < self.value
+        if better:
+            self.epoch, self.value = record["epoch"], value
+        return better
+
+
+@contextmanager
+def _state_folder(
+    engine: Engine, method: Method, best: _Best, record: dict[str, Any], ranks: Ranks
+) -> Iterator[Path | None]:
+    """A temporary folder with the state after this epoch, on the first rank."""
+    if not ranks.first:
+        yield None
+        return
+    state = {
+        "epoch": record["epoch"],
+        "best_epoch": best.epoch,
+        "best_value": best.value,
+        "weights": method.trained_state(),
+        **engine.state(),
+    }
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    with TemporaryDirectory(prefix="samsweep-") as folder:
+        (Path(folder) / STATE_FILE).write_bytes(buffer.getvalue())
+        yield Path(folder)
+
+
+def _resume(engine: Engine, best: _Best, folder: Path, device: torch.device) -> int:
+    """Continue after the epoch that ``folder`` was written in; returns the next epoch."""
+    state = torch.load(folder / STATE_FILE, map_location=device, weights_only=True)
+    checkpoint.apply(engine.method, state["weights"], str(folder))
+    engine.load_state(state)
+    best.epoch, best.value = state["best_epoch"], state["best_value"]
+    return int(state["epoch"]) + 1

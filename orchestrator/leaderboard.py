@@ -1,0 +1,148 @@
+"""The best of every method on every dataset, beside what is published."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from methods import registry
+from orchestrator.data.catalogue import PUBLISHED, TASKS
+from orchestrator.metrics import METRICS
+
+STAND_IN = "STAND-IN"
+
+
+def leaderboard(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry for each dataset, stand-in or not, method and backbone: its best completed trial.
+
+    The trial is chosen by the split that its sweep chose on; ``test`` is what it then reached on the test
+    split. Entries are sorted by dataset, then best first.
+    """
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        # another fingerprint is another data set, whatever its name
+        key = (row["dataset"], row["stand_in"], row["data_fingerprint"], row["method"], row["backbone"])
+        groups.setdefault(key, []).append(row)
+    entries = [entry for group in groups.values() if (entry := _entry(group)) is not None]
+    order = {name: sign(TASKS[e["task"]].mode) for e in entries for name in [e["objective"]]}
+    return sorted(
+        entries,
+        key=lambda e: (e["dataset"], e["stand_in"], order[e["objective"]] * e["test"].get(e["objective"], math.nan)),
+    )
+
+
+def _entry(group: list[dict[str, Any]]) -> dict[str, Any] | None:
+    done = [r for r in group if r["status"] == "completed" and r["test"]]
+    if not done:
+        return None
+    best = min(done, key=lambda r: sign(TASKS[r["task"]].mode) * r["best"])
+    kept = ("dataset", "stand_in", "task", "method", "backbone", "objective", "best", "chosen_on", "test")
+    return {
+        **{name: best[name] for name in kept},
+        "run": best["run"],
+        "trial": best["trial"],
+        "trials": len(group),
+        "failed": sum(r["status"] == "failed" for r in group),
+        "trained_parameters": best["trained_parameters"],
+        "seed": best["seed"],
+        "backbone_random": best["backbone_random"],
+    }
+
+
+def sign(mode: str) -> int:
+    """What to multiply with so that smaller is better."""
+    return -1 if mode == "max" else 1
+
+
+def published_for(datasets: Iterable[str]) -> list[dict[str, Any]]:
+    """Published numbers, one entry for each dataset and method, with their source."""
+    entries: dict[tuple[str, str], dict[str, Any]] = {}
+    wanted = set(datasets)
+    for number in PUBLISHED:
+        if number.dataset in wanted:
+            entry = entries.setdefault(
+                (number.dataset, number.method),
+                {
+                    "dataset": number.dataset,
+                    "method": number.method,
+                    "published": True,
+                    "source": number.source,
+                    "test": {},
+                    "notes": {},
+                },
+            )
+            entry["test"][number.metric] = number.value
+            if number.note:
+                entry["notes"][number.metric] = number.note
+    return list(entries.values())
+
+
+def render(entries: Sequence[dict[str, Any]]) -> list[Table]:
+    """A table for each dataset (stand-in and real apart), published rows below the own ones."""
+    tables = []
+    for dataset, stand_in in sorted({(e["dataset"], e["stand_in"]) for e in entries}):
+        own = [e for e in entries if (e["dataset"], e["stand_in"]) == (dataset, stand_in)]
+        metrics = TASKS[own[0]["task"]].metrics
+        title = f"{dataset}  {STAND_IN}: not comparable with the paper" if stand_in else dataset
+        table = Table(title=title, title_justify="left", title_style="bold red" if stand_in else "bold")
+        for name in ("method", "backbone", *(METRICS[m].label for m in metrics), "trials", "run / trial or source"):
+            table.add_column(name, overflow="fold")
+        for e in own:
+            table.add_row(
+                e["method"], _backbone(e), *_numbers(e, metrics), str(e["trials"]), f"{e['run']}/{e['trial']}"
+            )
+        for p in published_for([dataset]):
+            notes = "; ".join(sorted(set(p["notes"].values())))
+            cells = [f"{_title(p['method'])}", "published", *_numbers(p, metrics), "", p["source"]]
+            cells[-1] += f" ({notes})" if notes else ""
+            table.add_row(*cells, style="dim italic")
+        tables.append(table)
+    return tables
+
+
+def trials_table(rows: Sequence[Any], objective: str, metrics: Sequence[str], mode: str) -> Table:
+    """The trials of one sweep, best first. Columns: validation objective, test metrics, what was chosen."""
+    table = Table(title="leaderboard of this sweep", title_justify="left")
+    labels = [f"test {METRICS[m].label}" for m in metrics]
+    for name in ("#", "trial", "status", f"val {METRICS[objective].label}", *labels, "epochs", "choices"):
+        table.add_column(name, overflow="fold")
+    done = {"completed": 0, "pruned": 1}
+    ranked = sorted(
+        rows, key=lambda r: (done.get(r.status, 2), sign(mode) * r.best if math.isfinite(r.best) else math.inf)
+    )
+    for i, row in enumerate(ranked, 1):
+        value = f"{row.best:.4f}" if math.isfinite(row.best) else "-"
+        numbers = _numbers({"test": row.test}, metrics)
+        table.add_row(
+            str(i), row.trial, row.status, value, *numbers, str(len(row.epochs)), row.cause or _short(row.choices)
+        )
+    return table
+
+
+def _numbers(entry: dict[str, Any], metrics: Sequence[str]) -> list[str]:
+    return [_number(entry["test"].get(m), METRICS[m].unit) for m in metrics]
+
+
+def _number(value: float | None, unit: str) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if unit else f"{value:.3f}"
+
+
+def _backbone(entry: dict[str, Any]) -> str:
+    return f"{entry['backbone']} (no weights)" if entry["backbone_random"] else str(entry["backbone"])
+
+
+def _title(method: str) -> str:
+    return registry.load(method).title if method in registry.names() else method
+
+
+def _short(choices: dict[str, Any]) -> str:
+    words = []
+    for name, value in choices.items():
+        shown = f"{value:.3g}" if isinstance(value, float) else str(value)
+        words.append(f"{name.split('.', 1)[-1]}={shown}")
+    return " ".join(words)

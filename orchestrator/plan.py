@@ -1,0 +1,120 @@
+"""What a command is about to do: settings, data (real or stand-in) and the folder of its results, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from methods.backbone.build import SIZES
+from orchestrator.build import starts_random
+from orchestrator.config import Settings, make_settings
+from orchestrator.data import catalogue, standin
+from orchestrator.data.catalogue import TASKS, Task
+from orchestrator.data.ingest import ingest
+from orchestrator.data.reader import Dataset, open_dataset
+from orchestrator.data.schema import ingested_names, load_manifest
+from orchestrator.errors import unknown
+from orchestrator.storage import Storage
+
+#: Where stand-ins lie under DATA, and how many pictures they have.
+STAND_IN_FOLDER = "stand-in"
+STAND_IN_TRAIN, STAND_IN_TEST, STAND_IN_SEED = 128, 32, 0
+#: Epochs with vit_t, which is there for small machines; other sizes train as long as the papers.
+SMALL_EPOCHS = 8
+DEFAULT_EPOCHS = 20
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked intention."""
+
+    name: str  #: of the run: its folder under STORAGE
+    settings: Settings
+    data: Storage  #: the root that holds the dataset
+    storage: Storage  #: the root of all results
+    task: Task
+    stand_in: bool
+    fingerprint: str
+    skipped: int  #: images that `ingest --skip-bad` left out
+    backbone_random: bool
+
+    @property
+    def run(self) -> Storage:
+        """The run's folder."""
+        return self.storage / self.name
+
+
+def make_plan(
+    method: str,
+    dataset: str,
+    changes: Mapping[str, Any],
+    data: Storage,
+    storage: Storage,
+    name: str | None = None,
+    note: Note = lambda text: None,
+) -> Plan:
+    """Check everything that can be checked before anything is started.
+
+    Raises:
+        UserError: an unknown name, a value that does not fit, missing weights, damaged data, or a STORAGE
+            that cannot be written.
+    """
+    settings = make_settings(method, dataset, changes)
+    root, opened = find_data(dataset, data, note)
+    task = TASKS[opened.manifest.task]
+    settings = with_defaults(settings, task, changes)
+    random_start = starts_random(settings)
+    opened.verify()
+    storage.check_writable()
+    run = name or f"{method}-{dataset}-{datetime.now():%Y%m%d-%H%M%S}"
+    return Plan(
+        name=run,
+        settings=settings,
+        data=root,
+        storage=storage,
+        task=task,
+        stand_in=opened.manifest.stand_in,
+        fingerprint=opened.manifest.fingerprint,
+        skipped=len(opened.manifest.skipped),
+        backbone_random=random_start,
+    )
+
+
+def with_defaults(settings: Settings, task: Task, changes: Mapping[str, Any]) -> Settings:
+    """What depends on the task and the size of the model, where the user has not said otherwise."""
+    defaults: dict[str, Any] = {}
+    if not SIZES[settings.backbone.name].official:
+        defaults["train.epochs"] = SMALL_EPOCHS
+    else:
+        entry = catalogue.CATALOGUE.get(settings.dataset)
+        defaults["train.epochs"] = entry.epochs if entry and entry.epochs else DEFAULT_EPOCHS
+    if "method.mask_loss" in settings.flat():
+        defaults["method.mask_loss"] = task.loss
+    return settings.replace({k: v for k, v in defaults.items() if k not in changes})
+
+
+def find_data(dataset: str, data: Storage, note: Note = lambda text: None) -> tuple[Storage, Dataset]:
+    """The ingested data set, or the stand-in of a catalogued one (made where it is not there yet)."""
+    if load_manifest(data, dataset) is not None:
+        return data, open_dataset(data, dataset)
+    if dataset not in catalogue.CATALOGUE:
+        raise unknown("dataset", dataset, {*catalogue.CATALOGUE, *ingested_names(data)})
+    root = data / STAND_IN_FOLDER
+    if load_manifest(root, dataset) is None:
+        note(f"drawing {STAND_IN_TRAIN + STAND_IN_TEST} stand-in pictures for {dataset}")
+        make_stand_in(dataset, root)
+    return root, open_dataset(root, dataset)
+
+
+def make_stand_in(dataset: str, root: Storage) -> None:
+    """Draw the stand-in of a catalogued data set's domain and ingest it like any folder of images."""
+    task = catalogue.CATALOGUE[dataset].task
+    with TemporaryDirectory(prefix="samsweep-") as folder:
+        standin.write_folders(task, Path(folder), STAND_IN_TRAIN, STAND_IN_TEST, STAND_IN_SEED)
+        ingest(dataset, Path(folder), root, layout="folders", task=task, stand_in=True)

@@ -1,0 +1,169 @@
+"""Masks and overlays from a trained checkpoint, for any folder of images and for a sweep's own test split."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from methods.backbone.build import fingerprint
+from methods.base import Batch
+from orchestrator import checkpoint
+from orchestrator.build import build_method, pick_device, pick_precision
+from orchestrator.config import from_flat
+from orchestrator.data.catalogue import TASKS
+from orchestrator.data.check import BadImage, decode_image
+from orchestrator.data.loader import Loader, fit, valid_size
+from orchestrator.data.order import eval_batches
+from orchestrator.data.reader import DataSplit
+from orchestrator.errors import UserError
+from orchestrator.leaderboard import sign
+from orchestrator.masks import comparison, overlay, stack, to_original
+from orchestrator.metrics import image_metrics
+from orchestrator.results import TRIALS, read_rows
+from orchestrator.storage import Storage
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass
+class Predictor:
+    """A trained method, ready to segment."""
+
+    method: Any
+    side: int
+    device: torch.device
+    dtype: torch.dtype
+    settings: Any
+
+    @classmethod
+    def load(cls, storage: Storage, run: str) -> Predictor:
+        """From ``RUN`` (its best completed trial) or ``RUN/TRIAL``."""
+        folder = trial_folder(storage, run)
+        record, tensors = checkpoint.read(folder)
+        settings = from_flat(record.settings)
+        method = build_method(settings)
+        if fingerprint(method.sam) != record.backbone_fingerprint:
+            raise UserError(
+                f"{folder.path(checkpoint.FILE)}: trained on other weights of {settings.backbone.name} than those "
+                'here; give them with SET="backbone.checkpoint=PATH"'
+            )
+        checkpoint.apply(method, tensors, folder.path(checkpoint.FILE))
+        device = pick_device(float(torch.cuda.is_available()))
+        dtype = pick_precision(settings.train.precision, device)
+        side = int(method.sam.image_encoder.img_size)
+        return cls(method.eval().to(device), side, device, dtype, settings)
+
+    @torch.inference_mode()
+    def probability(self, batch: Batch) -> list[np.ndarray]:
+        """HxW foreground probability of each image, at its original size."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16):
+            logits = self.method.predict(batch.to(self.device))
+        return [to_original(logits[i, 0], batch.valid[i], batch.size[i]) for i in range(len(batch))]
+
+    def batch_of(self, image: np.ndarray) -> Batch:
+        """A batch of one image HxWx3 uint8 without a mask."""
+        height, width = image.shape[:2]
+        valid = valid_size(height, width, self.side, self.method.resize)
+        placed, below = fit(image, np.zeros((height, width), np.uint8), self.side, valid, flip=False)
+        return Batch(
+            image=torch.from_numpy(placed)[None],
+            mask=torch.from_numpy(below)[None],
+            valid=torch.tensor([valid]),
+            size=torch.tensor([(height, width)]),
+            index=torch.zeros(1, dtype=torch.int64),
+            seed=torch.zeros(1, dtype=torch.int64),
+            weight=torch.ones(1),
+        )
+
+
+def trial_folder(storage: Storage, run: str) -> Storage:
+    """The folder of ``RUN/TRIAL``, or of the best completed trial of ``RUN``."""
+    name, _, trial = run.strip("/").partition("/")
+    if name not in storage.names():
+        near = ", ".join(storage.names()[-3:]) or "none yet"
+        raise UserError(f"{storage.uri}: no run '{name}' there (latest: {near})")
+    if not trial:
+        done = [r for r in read_rows(storage, name) if r["status"] == "completed" and math.isfinite(r["best"])]
+        if not done:
+            raise UserError(f"run '{name}' has no completed trial yet; wait for it, or name one as RUN/TRIAL")
+        trial = min(done, key=lambda r: sign(TASKS[r["task"]].mode) * r["best"])["trial"]
+    return storage / name / TRIALS / trial.removeprefix(f"{TRIALS}/")
+
+
+def predict_folder(predictor: Predictor, images: Path, out: Storage, progress: Progress) -> int:
+    """Write ``out/masks/STEM.png`` (0/255) and ``out/overlays/STEM.jpg`` for every image of a folder.
+
+    Raises:
+        UserError: no image there, one that cannot be read, or two of one name; the message names it.
+    """
+    paths = find_images(images)
+    out.check_writable()
+    for done, path in enumerate(paths, 1):
+        try:
+            image = decode_image(path.read_bytes())
+        except (BadImage, OSError) as error:
+            raise UserError(f"{path}: {error}; mend or remove it") from error
+        mask = (predictor.probability(predictor.batch_of(image))[0] > 0.5).astype(np.uint8)
+        out.write(f"masks/{path.stem}.png", _encoded(Image.fromarray(mask * 255), "PNG"))
+        out.write(f"overlays/{path.stem}.jpg", _encoded(Image.fromarray(overlay(image, mask)), "JPEG"))
+        progress(done, len(paths), path.name)
+    return len(paths)
+
+
+def find_images(folder: Path) -> list[Path]:
+    """The images directly in a folder, sorted."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give --images a folder of images")
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    if not paths:
+        raise UserError(f"{folder}: no image in it ({', '.join(sorted(SUFFIXES))})")
+    stems: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in stems:
+            raise UserError(f"{path}: has the same name as {stems[path.stem].name}; rename one of them")
+        stems[path.stem] = path
+    return paths
+
+
+def write_gallery(predictor: Predictor, split: DataSplit, out: Storage, count: int) -> list[str]:
+    """Image, truth, prediction and errors of evenly spaced rows of a split, and all of them on one sheet."""
+    rows = np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(int))
+    written, pictures = [], []
+    for row, probability in zip(rows, _of_rows(predictor, split, rows), strict=True):
+        sample = split.read(int(row))
+        predicted = (probability > 0.5).astype(np.uint8)
+        dice = image_metrics(probability, sample.mask, ("mdice",))["mdice"]
+        picture = comparison(sample.image, sample.mask, predicted, f"{sample.id}  Dice {dice:.2f}")
+        name = f"{sample.id}.png"
+        out.write(name, _encoded(picture, "PNG"))
+        written.append(name)
+        pictures.append(picture)
+    out.write("sheet.png", _encoded(stack(pictures), "PNG"))
+    return [*written, "sheet.png"]
+
+
+def _of_rows(predictor: Predictor, split: DataSplit, rows: np.ndarray) -> Iterator[np.ndarray]:
+    part = split.subset(rows)
+    batches = eval_batches(len(part), 4, 0, 1)
+    resize = predictor.method.resize
+    loader = Loader(part, predictor.side, resize, batches, seed=0, epoch=0, train=False)
+    with closing(iter(loader)) as stream:
+        for batch in stream:
+            yield from predictor.probability(batch)
+
+
+def _encoded(picture: Image.Image, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **({"quality": 92} if kind == "JPEG" else {}))
+    return buffer.getvalue()

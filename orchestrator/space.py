@@ -1,0 +1,80 @@
+"""A method's search space as Optuna and Tune take it: SET fixes a dimension, the defaults are tried first."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.config import Settings
+from orchestrator.errors import UserError
+
+
+def chosen_settings(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings among a trial's choices; ``choice.*`` only steered the space."""
+    return {name: value for name, value in choices.items() if not name.startswith("choice.")}
+
+
+class Space:
+    """Define-by-run function of a method. A module-level class, so that Tune can save it.
+
+    Args:
+        method: its file in ``search_spaces/``.
+        fixed: dotted settings given by the user; they are no dimensions of the search.
+    """
+
+    def __init__(self, method: str, fixed: Mapping[str, Any]) -> None:
+        if importlib.util.find_spec(f"search_spaces.{method}") is None:
+            raise UserError(f"search_spaces/{method}.py is missing; write it, or use `samsweep train`")
+        self.method, self.fixed = method, dict(fixed)
+
+    def __call__(self, trial: Any) -> dict[str, Any]:
+        function = importlib.import_module(f"search_spaces.{self.method}").space
+        constants = function(_WithFixed(trial, self.fixed)) or {}
+        return {k: v for k, v in constants.items() if k not in self.fixed}
+
+    def default_point(self, settings: Settings) -> dict[str, Any] | None:
+        """The defaults as a point of this space, or None where they lie outside it."""
+        recorder = _Defaults(settings.flat())
+        self(recorder)
+        return recorder.point if recorder.inside else None
+
+
+class _WithFixed:
+    """An Optuna trial that answers a fixed name itself, so that it never becomes a dimension."""
+
+    def __init__(self, trial: Any, fixed: Mapping[str, Any]) -> None:
+        self._trial, self._fixed = trial, fixed
+
+    def suggest_float(self, name: str, low: float, high: float, **kw: Any) -> float:
+        return self._fixed[name] if name in self._fixed else self._trial.suggest_float(name, low, high, **kw)
+
+    def suggest_int(self, name: str, low: int, high: int, **kw: Any) -> int:
+        return self._fixed[name] if name in self._fixed else self._trial.suggest_int(name, low, high, **kw)
+
+    def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
+        return self._fixed[name] if name in self._fixed else self._trial.suggest_categorical(name, choices)
+
+
+class _Defaults:
+    """Answers every suggestion with the default setting, or the first choice where there is none."""
+
+    def __init__(self, flat: Mapping[str, Any]) -> None:
+        self.flat, self.point, self.inside = flat, dict[str, Any](), True
+
+    def suggest_float(self, name: str, low: float, high: float, **kw: Any) -> float:
+        return self._take(name, low <= self.flat[name] <= high)
+
+    suggest_int = suggest_float
+
+    def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
+        if name not in self.flat:
+            self.point[name] = choices[0]
+            return choices[0]
+        return self._take(name, self.flat[name] in choices)
+
+    def _take(self, name: str, inside: bool) -> Any:
+        self.inside = self.inside and inside
+        self.point[name] = self.flat[name]
+        return self.flat[name]

@@ -1,0 +1,133 @@
+"""One URI, one filesystem: where data, checkpoints and results live (a folder, file:// or s3://)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fsspec
+
+from orchestrator.errors import UserError
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A folder on any filesystem that fsspec knows.
+
+    Every write is atomic: locally a temporary file is renamed, and an object store shows an object only
+    once it is complete. Credentials come from the environment, never from the URI.
+    """
+
+    uri: str
+
+    def __post_init__(self) -> None:
+        if "://" not in self.uri:
+            object.__setattr__(self, "uri", str(Path(self.uri).expanduser().absolute()))
+        elif self.uri.startswith("file://"):
+            object.__setattr__(self, "uri", self.uri.removeprefix("file://") or "/")
+        elif "@" in self.uri.split("://", 1)[1].split("/", 1)[0]:
+            raise UserError("a storage URI must not carry a secret; use AWS_ACCESS_KEY_ID and the like")
+        object.__setattr__(self, "uri", self.uri.rstrip("/") or "/")
+
+    @property
+    def is_local(self) -> bool:
+        return "://" not in self.uri
+
+    @property
+    def fs(self) -> Any:
+        protocol = "file" if self.is_local else self.uri.split("://", 1)[0]
+        try:
+            return fsspec.filesystem(protocol)
+        except (ImportError, ValueError) as error:
+            raise UserError(f"{self.uri}: no filesystem for '{protocol}://' ({error})") from error
+
+    def __truediv__(self, name: str) -> Storage:
+        return Storage(f"{self.uri}/{name}")
+
+    def path(self, name: str = "") -> str:
+        """The path as the filesystem itself spells it (without ``s3://``)."""
+        full = f"{self.uri}/{name}" if name else self.uri
+        return full if self.is_local else full.split("://", 1)[1]
+
+    def local(self, name: str = "") -> Path:
+        """The path on this machine; only where ``is_local``."""
+        return Path(self.path(name))
+
+    def exists(self, name: str = "") -> bool:
+        return bool(self.fs.exists(self.path(name)))
+
+    def size(self, name: str) -> int:
+        return int(self.fs.size(self.path(name)))
+
+    def read(self, name: str) -> bytes:
+        with self.fs.open(self.path(name), "rb") as file:
+            return bytes(file.read())
+
+    def write(self, name: str, data: bytes) -> None:
+        with self.writing(name) as file:
+            file.write(data)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """A binary file that appears under its name only when the block ends well."""
+        target = self.path(name)
+        try:
+            if not self.is_local:
+                with self.fs.open(target, "wb") as file:
+                    try:
+                        yield file
+                    except BaseException:
+                        file.discard()
+                        raise
+                return
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            aside = f"{target}.{uuid.uuid4().hex[:8]}.tmp"
+            try:
+                with Path(aside).open("wb") as file:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(aside).rename(target)
+            finally:
+                Path(aside).unlink(missing_ok=True)
+        except OSError as error:
+            raise _writing_failed(target, error) from error
+
+    def remove(self, name: str = "") -> None:
+        """Delete a file or a whole folder; nothing happens where there is none."""
+        if self.exists(name):
+            self.fs.rm(self.path(name), recursive=True)
+            self.fs.invalidate_cache()
+
+    def names(self, folder: str = "") -> list[str]:
+        """The sorted names of what lies directly in a folder; empty where there is no folder."""
+        self.fs.invalidate_cache()
+        if not self.exists(folder):
+            return []
+        entries = self.fs.ls(self.path(folder), detail=False)
+        return sorted({str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries} - {""})
+
+    def check_writable(self) -> None:
+        """Raise a one-line error now rather than after an hour of training."""
+        probe = f".probe-{uuid.uuid4().hex[:8]}"
+        try:
+            self.write(probe, b"samsweep")
+            self.remove(probe)
+        except UserError:
+            raise
+        except Exception as error:
+            raise _writing_failed(self.uri, error) from error
+
+
+def _writing_failed(target: str, error: Exception) -> UserError:
+    code = getattr(error, "errno", None)
+    if code in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"{target}: no space left; free some or choose another place")
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return UserError(f"{target}: cannot be written ({reason}); choose another place or mend its permissions")

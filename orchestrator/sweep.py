@@ -1,0 +1,182 @@
+"""A sweep: Ray Tune asks Optuna for trials, ASHA stops the hopeless ones, every trial becomes a row."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import ray
+import ray.tune
+from ray.tune.schedulers import ASHAScheduler
+
+from orchestrator.mailbox import open_mailbox
+from orchestrator.plan import Plan
+from orchestrator.ray_storage import ray_storage
+from orchestrator.results import TRIALS, Row, make_row, write_row
+from orchestrator.runtime import Capacity
+from orchestrator.space import Space
+from orchestrator.study import FILE as JOURNAL
+from orchestrator.study import StudySearch
+from orchestrator.trial import METRIC, RAY_FOLDER, run_trial
+
+#: A trial's driver asks for no CPU, which the workers need, but for a sliver of the head node, where it waits.
+DRIVER_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.0001}
+
+
+class Watcher(Protocol):
+    """Who is told how the sweep goes."""
+
+    def epoch(self, trial: str, choices: dict[str, Any], record: dict[str, Any]) -> None: ...
+
+    def ended(self, row: Row) -> None: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep left."""
+
+    rows: list[Row]
+    interrupted: bool
+
+
+def run_sweep(
+    plan: Plan, trials: int, fixed: Mapping[str, Any], capacity: Capacity, log: Path, watcher: Watcher
+) -> Outcome:
+    """Run ``trials`` trials and write a row for each.
+
+    Args:
+        plan: what every trial shares.
+        fixed: dotted settings that the user gave; no dimensions of the search.
+        log: a local folder for Ray's own files.
+    """
+    settings, run = plan.settings, plan.run
+    mailbox = open_mailbox()
+    recorder = Recorder(plan, watcher)
+    journal = run.local(JOURNAL) if run.is_local else log / JOURNAL
+    path, filesystem = ray_storage(run)
+    space = Space(settings.method, fixed)
+    tuner = ray.tune.Tuner(
+        ray.tune.with_resources(
+            ray.tune.with_parameters(run_trial, base=settings.flat(), data=plan.data.uri, run=run.uri, mailbox=mailbox),
+            DRIVER_RESOURCES,
+        ),
+        tune_config=ray.tune.TuneConfig(
+            metric=METRIC,
+            mode=plan.task.mode,
+            num_samples=trials,
+            trial_dirname_creator=_folder_name,
+            max_concurrent_trials=min(trials, capacity.concurrent(settings.train)),
+            search_alg=StudySearch(
+                space,
+                plan.task.mode,
+                study=f"{settings.method}/{settings.dataset}/{settings.backbone.name}/{plan.name}",
+                journal=journal,
+                seed=settings.train.seed,
+                epochs=settings.train.epochs,
+                first=space.default_point(settings),
+            ),
+            scheduler=asha(plan.task.mode, settings.train.epochs),
+        ),
+        run_config=ray.tune.RunConfig(
+            name="tune",
+            storage_path=path,
+            storage_filesystem=filesystem,
+            callbacks=[recorder],
+            verbose=0,
+            failure_config=ray.tune.FailureConfig(max_failures=0),
+        ),
+    )
+    tuner.fit()
+    ray.kill(mailbox)
+    if not run.is_local:
+        run.write(JOURNAL, journal.read_bytes())
+    recorder.close_open_trials()
+    return Outcome(recorder.rows, interrupted=len(recorder.rows) < trials or recorder.stopped)
+
+
+def _folder_name(trial: Any) -> str:
+    return str(trial.trial_id)
+
+
+def asha(mode: str, epochs: int) -> ASHAScheduler | None:
+    """ASHA on epochs: after a quarter of them, a trial must be in the better half. None where it cannot help."""
+    if epochs < 4:
+        return None
+    return ASHAScheduler(
+        time_attr="epoch",
+        metric=None,
+        mode=None,
+        max_t=epochs,
+        grace_period=max(1, epochs // 4),
+        reduction_factor=2,
+        stop_last_trials=False,
+    )
+
+
+class Recorder(ray.tune.Callback):
+    """Gathers each trial's epochs and writes its row when it ends."""
+
+    def __init__(self, plan: Plan, watcher: Watcher) -> None:
+        self.plan, self.watcher = plan, watcher
+        self.rows: list[Row] = []
+        self.stopped = False
+        self._epochs: dict[str, list[dict[str, Any]]] = {}
+        self._began: dict[str, float] = {}
+        self._choices: dict[str, dict[str, Any]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune saves its callbacks; the terminal cannot be saved."""
+        return {**self.__dict__, "watcher": None}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._began[trial.trial_id] = time.time()
+        self._choices[trial.trial_id] = dict(trial.config)
+        self._epochs[trial.trial_id] = []
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        if "record" in result:
+            self._epochs[trial.trial_id].append(result["record"])
+            self.watcher.epoch(trial.trial_id, self._choices[trial.trial_id], result["record"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        done = len(self._epochs[trial.trial_id]) == self.plan.settings.train.epochs
+        self._end(trial.trial_id, "completed" if done else "pruned")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        error = trial.get_pickled_error()
+        cause = str(getattr(error, "cause", None) or error or "no reason given").strip().splitlines()[-1]
+        self._end(trial.trial_id, "failed", cause.removeprefix("orchestrator.trial.TrialFailed: "))
+
+    def close_open_trials(self) -> None:
+        """Rows for trials that an interruption cut off."""
+        for trial in [t for t in self._began if t not in {row.trial for row in self.rows}]:
+            self.stopped = True
+            self._end(trial, "stopped", "interrupted by the user")
+
+    def _end(self, trial: str, status: str, cause: str | None = None) -> None:
+        row = make_row(
+            self.plan,
+            trial,
+            status,
+            self._epochs[trial],
+            seconds=time.time() - self._began[trial],
+            choices=self._choices[trial],
+            cause=cause,
+        )
+        self.rows.append(row)
+        write_row(self.plan.run, row)
+        # Ray Train's own checkpoints serve recovery only; early stops would leave them behind
+        (self.plan.run / TRIALS / trial / RAY_FOLDER).remove()
+        self.watcher.ended(row)
+
+
+def best_row(rows: list[Row], mode: str) -> Row | None:
+    """The best completed trial by what was chosen on; None where none completed."""
+    done = [r for r in rows if r.status == "completed" and math.isfinite(r.best)]
+    if not done:
+        return None
+    return max(done, key=lambda r: r.best) if mode == "max" else min(done, key=lambda r: r.best)

@@ -1,0 +1,89 @@
+"""The driver of one trial: a Tune function that runs Ray Train and passes its epochs on to Tune."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import asdict
+from typing import Any
+
+import ray
+import ray.train
+import ray.tune
+from ray.train.torch import TorchTrainer
+
+from orchestrator.config import Settings, from_flat
+from orchestrator.job import Job
+from orchestrator.mailbox import PostEpochs
+from orchestrator.ray_storage import ray_storage
+from orchestrator.space import chosen_settings
+from orchestrator.storage import Storage
+from orchestrator.worker import train_loop
+
+#: Ray Train's own folder inside a trial's.
+RAY_FOLDER = "ray"
+#: What Tune and Optuna optimise: the best epoch so far, which is the checkpoint that is kept.
+METRIC = "best"
+
+
+class TrialFailed(RuntimeError):
+    """A trial ended with an error; the message is its cause in one line."""
+
+
+def run_trial(choices: dict[str, Any], base: dict[str, Any], data: str, run: str, mailbox: Any) -> None:
+    """Tune's trainable. ``choices``: what Optuna chose, by dotted key; ``base``: ``Settings.flat()``."""
+    trial = ray.tune.get_context().get_trial_id()
+    settings = from_flat(base).replace(chosen_settings(choices))
+    job = Job(settings.flat(), data, f"{run}/trials/{trial}")
+    threading.Thread(target=_fit, args=(job, settings, trial, mailbox), daemon=True).start()
+    while True:
+        kind, content = ray.get(mailbox.take.remote(trial))
+        if kind == "done":
+            return
+        if kind == "failed":
+            raise TrialFailed(content)
+        ray.tune.report({"epoch": content["epoch"], METRIC: content["best"], "record": content})
+
+
+def make_trainer(job: Job, settings: Settings, callbacks: list[Any]) -> TorchTrainer:
+    """The Ray Train run of a job; its own files lie in the trial's folder and go when the trial ends."""
+    t = settings.train
+    resources = {"CPU": t.cpus_per_worker} | ({"GPU": t.gpus_per_worker} if t.gpus_per_worker else {})
+    path, filesystem = ray_storage(Storage(job.trial))
+    return TorchTrainer(
+        train_loop,
+        train_loop_config=asdict(job),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=t.workers, use_gpu=t.gpus_per_worker > 0, resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            name=RAY_FOLDER,
+            storage_path=path,
+            storage_filesystem=filesystem,
+            callbacks=callbacks,
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
+            failure_config=ray.train.FailureConfig(max_failures=1, controller_failure_limit=3),
+        ),
+    )
+
+
+def _fit(job: Job, settings: Settings, trial: str, mailbox: Any) -> None:
+    try:
+        make_trainer(job, settings, [PostEpochs(mailbox, trial)]).fit()
+        letter: tuple[str, Any] = ("done", None)
+    except Exception as error:
+        letter = ("failed", cause(error))
+    ray.get(mailbox.put.remote(trial, *letter))
+
+
+def cause(error: BaseException) -> str:
+    """The innermost reason of a failed run, in one line."""
+    failures = getattr(error, "worker_failures", None)
+    if failures:
+        error = next(iter(failures.values()))
+    while True:
+        inner = getattr(error, "cause", None) or error.__cause__
+        if not isinstance(inner, BaseException) or inner is error:
+            break
+        error = inner
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"[:400]
