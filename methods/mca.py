@@ -131,7 +131,7 @@ class McaSam(Method):
             if i not in self.blocks:
                 return running
             o = self.options
-            y = self.tc.prompt(i, features) if isinstance(self.tc, PromptGenerator) else self.tc[str(i)](running)
+            y = tc(i, running)
             after_tc = running + o.output_scale * y
             z = self.sc[str(i)](after_tc if o.adaptor_order == "tc_then_sc" else running)
             if i in self.contrasted:
