@@ -11,9 +11,11 @@ Code: tianrun-chen/SAM-Adapter-PyTorch, whose wiring, names and initialisation t
     L      = BCE + IoU (camouflage, polyps), balanced BCE (shadows)
 
 No prompt, single mask. Trained: prompt generator, mask decoder, and SAM's ``no_mask_embed`` as in the
-published code. Two differences from that code, both on purpose: ``no_mask_embed`` and the positional
-matrix start from SAM's checkpoint (there a name mismatch leaves them random), and heads that never get a
-gradient are not called trained.
+published code. One surprise is followed by default: its ``init_embeddings`` reshapes Bxhxwx C to BxCxhw
+without a transpose, so that F_pe of a token is a fixed mixture of tokens and channels
+(``embedding_order=per_token`` is the formula as written). Two differences are on purpose:
+``no_mask_embed`` and the positional matrix start from SAM's checkpoint (there a name mismatch leaves them
+random), and heads that never get a gradient are not called trained.
 """
 
 from __future__ import annotations
@@ -47,6 +49,12 @@ class Options:
     high_pass_rate: float = option(
         0.25, "share of the spectrum that is removed (freq_nums); published: 0.25", at_least=0, at_most=1
     )
+    embedding_order: str = option(
+        "published",
+        "what embedding_generator reads: the published code's reshape, which mixes tokens and channels, or each "
+        "token's own channels as the paper's formula says",
+        ("published", "per_token"),
+    )
     train_no_mask_embed: bool = option(True, "train SAM's no_mask_embed too; published code: true")
     iou_weight: float = option(1.0, "weight of the IoU loss beside BCE; published: 1", at_least=0)
     mask_loss: str = option("bce_iou", "BCE + IoU, or balanced BCE (shadows)", ("bce_iou", "bbce"))
@@ -55,8 +63,11 @@ class Options:
 class PromptGenerator(nn.Module):
     """SAM-Adapter's adaptor. Parameter names are the published ones (``image_encoder.prompt_generator.*``)."""
 
-    def __init__(self, width: int, scale: int, blocks: list[int], high_pass_rate: float) -> None:
+    def __init__(
+        self, width: int, scale: int, blocks: list[int], high_pass_rate: float, embedding_order: str = "published"
+    ) -> None:
         super().__init__()
+        self.embedding_order = embedding_order
         rank = max(1, width // scale)
         self.high_pass_rate = high_pass_rate
         self.blocks = blocks
@@ -70,7 +81,14 @@ class PromptGenerator(nn.Module):
     def features(self, x: Tensor, tokens: Tensor) -> Tensor:
         """F = F_pe + F_hfc, Bxhxwxr, of normalised images Bx3xSxS and their patch tokens Bxhxwx C."""
         high = self.prompt_generator["proj"](high_pass(x, self.high_pass_rate))
-        return high.permute(0, 2, 3, 1) + self.embedding_generator(tokens)
+        return high.permute(0, 2, 3, 1) + self.embedding_generator(self._embedding_input(tokens))
+
+    def _embedding_input(self, tokens: Tensor) -> Tensor:
+        """Bxhxwx C. The published ``init_embeddings`` reads the memory of Bxhxwx C as if it were BxCxhw."""
+        if self.embedding_order == "per_token":
+            return tokens
+        b, h, w, c = tokens.shape
+        return tokens.reshape(b, c, h * w).transpose(1, 2).reshape(b, h, w, c)
 
     def prompt(self, i: int, features: Tensor) -> Tensor:
         """P_i, Bxhxwx C."""
@@ -100,7 +118,7 @@ class SamAdapter(Method):
         encoder, o = self.sam.image_encoder, self.options
         train_decoder(self.sam, with_no_mask_embed=o.train_no_mask_embed)
         self.prompt_generator = PromptGenerator(
-            encoder_width(encoder), o.scale, chosen_blocks(encoder, o.blocks), o.high_pass_rate
+            encoder_width(encoder), o.scale, chosen_blocks(encoder, o.blocks), o.high_pass_rate, o.embedding_order
         )
 
     def embed(self, x: Tensor) -> Tensor:

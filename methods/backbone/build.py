@@ -59,10 +59,11 @@ def build(name: str, checkpoint: Path | None = None) -> Sam:
 def load_weights(sam: Sam, checkpoint: Path, name: str) -> None:
     """Load an official-layout checkpoint; every key must be there, with its shape."""
     try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        sam.load_state_dict(state)
-    except (OSError, EOFError, pickle.UnpicklingError) as error:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         raise ValueError(f"{checkpoint}: no readable checkpoint; fetch it again") from error
+    try:
+        sam.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise ValueError(f"{checkpoint}: not a checkpoint of SAM {name}; give the file of that size") from error
 

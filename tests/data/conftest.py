@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for data_samples, whatever pytest's import mode
 
 from data_samples import encode, ground, picture, put_pair
 

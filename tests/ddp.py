@@ -1,0 +1,47 @@
+"""Gradients of methods on one or several ranks, in processes of their own (gloo)."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from batches import make_batch
+from torch.nn.parallel import DistributedDataParallel
+
+from methods import registry
+from methods.backbone.build import build
+from methods.base import Batch
+from orchestrator.data.order import rank_batches
+
+
+def gradients(name: str, images: int, rank: int, world: int, options: dict[str, object] | None = None) -> dict:
+    """The gradient of the total loss of a global batch, as this rank holds it after the backward pass."""
+    torch.manual_seed(3)
+    method_class = registry.load(name)
+    method = method_class(build("vit_t"), method_class.Options(**(options or {}))).train()
+    model = DistributedDataParallel(method, broadcast_buffers=False) if world > 1 else method
+    whole = make_batch(images)
+    ((indices, weights),) = rank_batches(np.arange(images), images, rank, world)
+    part = Batch(**{f.name: getattr(whole, f.name)[torch.from_numpy(indices)] for f in dataclasses.fields(whole)})
+    part = dataclasses.replace(part, weight=torch.from_numpy(weights))
+    losses = method.loss(model(part), part)
+    method.total(losses).backward()
+    return {n: p.grad for n, p in method.named_parameters() if p.requires_grad}
+
+
+def run_ranks(rank: int, world: int, port: int, cases: list, out: Path) -> None:
+    """Entry of a spawned rank; the first one writes every case's gradients under ``out``."""
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=world)
+    for key, (name, images, options) in enumerate(cases):
+        found = gradients(name, images, rank, world, options)
+        if rank == 0:
+            torch.save(found, out / f"{key}.pt")
+    dist.destroy_process_group()
+    sys.stdout.flush()
