@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,14 +18,14 @@ from orchestrator.data.catalogue import TASKS, Task
 from orchestrator.data.ingest import ingest
 from orchestrator.data.reader import Dataset, open_dataset
 from orchestrator.data.schema import ingested_names, load_manifest
-from orchestrator.errors import unknown
+from orchestrator.errors import UserError, unknown
 from orchestrator.storage import Storage
 
 #: Where stand-ins lie under DATA, and how many pictures they have.
 STAND_IN_FOLDER = "stand-in"
 STAND_IN_TRAIN, STAND_IN_TEST, STAND_IN_SEED = 128, 32, 0
 #: Epochs with vit_t, which is there for small machines; other sizes train as long as the papers.
-SMALL_EPOCHS = 8
+SMALL_EPOCHS = 6
 DEFAULT_EPOCHS = 20
 
 Note = Callable[[str], None]
@@ -66,13 +67,14 @@ def make_plan(
             that cannot be written.
     """
     settings = make_settings(method, dataset, changes)
+    random_start = starts_random(settings)
+    run = name or f"{method}-{dataset}-{datetime.now():%Y%m%d-%H%M%S}"
+    check_run_name(run, storage)
     root, opened = find_data(dataset, data, note)
     task = TASKS[opened.manifest.task]
     settings = with_defaults(settings, task, changes)
-    random_start = starts_random(settings)
     opened.verify()
     storage.check_writable()
-    run = name or f"{method}-{dataset}-{datetime.now():%Y%m%d-%H%M%S}"
     return Plan(
         name=run,
         settings=settings,
@@ -84,6 +86,14 @@ def make_plan(
         skipped=len(opened.manifest.skipped),
         backbone_random=random_start,
     )
+
+
+def check_run_name(name: str, storage: Storage) -> None:
+    """A run's name is a folder of its own."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UserError(f"NAME={name}: letters, digits, '.', '-' and '_' only")
+    if storage.exists(name):
+        raise UserError(f"NAME={name}: that run is there already under {storage.uri}; choose another name")
 
 
 def with_defaults(settings: Settings, task: Task, changes: Mapping[str, Any]) -> Settings:

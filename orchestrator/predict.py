@@ -108,17 +108,23 @@ def predict_folder(predictor: Predictor, images: Path, out: Storage, progress: P
         UserError: no image there, one that cannot be read, or two of one name; the message names it.
     """
     paths = find_images(images)
+    for path in paths:  # before anything is written
+        _read_image(path)
     out.check_writable()
     for done, path in enumerate(paths, 1):
-        try:
-            image = decode_image(path.read_bytes())
-        except (BadImage, OSError) as error:
-            raise UserError(f"{path}: {error}; mend or remove it") from error
+        image = _read_image(path)
         mask = (predictor.probability(predictor.batch_of(image))[0] > 0.5).astype(np.uint8)
         out.write(f"masks/{path.stem}.png", _encoded(Image.fromarray(mask * 255), "PNG"))
         out.write(f"overlays/{path.stem}.jpg", _encoded(Image.fromarray(overlay(image, mask)), "JPEG"))
         progress(done, len(paths), path.name)
     return len(paths)
+
+
+def _read_image(path: Path) -> np.ndarray:
+    try:
+        return decode_image(path.read_bytes())
+    except (BadImage, OSError) as error:
+        raise UserError(f"{path}: {error}; mend or remove it") from error
 
 
 def find_images(folder: Path) -> list[Path]:

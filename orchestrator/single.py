@@ -20,10 +20,6 @@ TRIAL = "single"  #: the trial's name where there is only one
 
 def train_here(plan: Plan, screen: Console) -> Row:
     """Train in this process with one rank; needs no Ray."""
-    from orchestrator.errors import UserError
-
-    if plan.settings.train.workers > 1:
-        raise UserError(f"WORKERS={plan.settings.train.workers}: --local has one rank; leave --local out")
     epochs: list[dict[str, Any]] = []
     show = _line_per_epoch(plan, screen)
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import fsspec
 
 from orchestrator.errors import UserError
+
+SPOOL_BYTES = 64 * 2**20  #: what a remote write keeps in memory before it turns to a temporary file
 
 
 @dataclass(frozen=True)
@@ -79,23 +84,23 @@ class Storage:
         target = self.path(name)
         try:
             if not self.is_local:
-                with self.fs.open(target, "wb") as file:
-                    try:
-                        yield file
-                    except BaseException:
-                        file.discard()
-                        raise
+                # fsspec's files write what they have when they are closed, even by an error
+                with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as aside:
+                    yield cast(BinaryIO, aside)
+                    aside.seek(0)
+                    with self.fs.open(target, "wb") as file:
+                        shutil.copyfileobj(aside, file, 1 << 20)
                 return
             Path(target).parent.mkdir(parents=True, exist_ok=True)
-            aside = f"{target}.{uuid.uuid4().hex[:8]}.tmp"
+            beside = Path(f"{target}.{uuid.uuid4().hex[:8]}.tmp")
             try:
-                with Path(aside).open("wb") as file:
+                with beside.open("wb") as file:
                     yield file
                     file.flush()
                     os.fsync(file.fileno())
-                Path(aside).rename(target)
+                beside.rename(target)
             finally:
-                Path(aside).unlink(missing_ok=True)
+                beside.unlink(missing_ok=True)
         except OSError as error:
             raise _writing_failed(target, error) from error
 
@@ -116,6 +121,8 @@ class Storage:
     def check_writable(self) -> None:
         """Raise a one-line error now rather than after an hour of training."""
         probe = f".probe-{uuid.uuid4().hex[:8]}"
+        here = [self.local(), *self.local().parents] if self.is_local else []
+        made = [folder for folder in here if not folder.exists()]
         try:
             self.write(probe, b"samsweep")
             self.remove(probe)
@@ -123,6 +130,10 @@ class Storage:
             raise
         except Exception as error:
             raise _writing_failed(self.uri, error) from error
+        finally:
+            for folder in made:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()  # only while it is empty
 
 
 def _writing_failed(target: str, error: Exception) -> UserError:

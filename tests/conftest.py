@@ -11,6 +11,8 @@ from segment_anything.modeling import Sam
 
 from methods.backbone.build import build
 from methods.base import Batch
+from orchestrator.cli import main
+from orchestrator.data import standin
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -42,3 +44,12 @@ def batch() -> Batch:
 def vit_t() -> Sam:
     """A fresh vit_t with the fixed seed's weights."""
     return build("vit_t")
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with ``tiny``: 12 + 4 drawn shapes, ingested through the real command."""
+    source, root = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("data")
+    standin.write_folders("binary", source, train=12, test=4, seed=5)
+    assert main(["ingest", "tiny", "--source", str(source), "--out", str(root)]) == 0
+    return root

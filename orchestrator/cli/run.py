@@ -85,6 +85,8 @@ def train(a: argparse.Namespace) -> int:
     """Exactly one trial with the settings given, under Ray Train or in this process."""
     from orchestrator import single
 
+    if a.local and str(_changes(a).get("train.workers", "1")) != "1":
+        raise UserError("WORKERS: --local has one rank; leave --local out")
     plan = _plan(a)
     if a.local:
         row = single.train_here(plan, notes())

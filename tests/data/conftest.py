@@ -9,7 +9,6 @@ from pathlib import Path
 
 import fsspec
 import pytest
-
 from data_samples import encode, ground, picture, put_pair
 
 from orchestrator.data.schema import Manifest, Row

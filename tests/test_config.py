@@ -1,0 +1,72 @@
+"""Settings are checked once, at the edge, and say what is wrong in one line."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from methods import registry
+from orchestrator.config import describe, from_flat, make_settings, parse_set
+from orchestrator.errors import UserError
+
+
+@pytest.mark.parametrize("method", registry.names())
+def test_flat_and_back(method: str) -> None:
+    settings = make_settings(method, "x", {"train.lr": "1e-3", "train.workers": "2"})
+    assert settings.train.lr == 1e-3 and settings.train.workers == 2
+    assert from_flat(settings.flat()) == settings
+
+
+@given(st.floats(1e-6, 1.0), st.integers(1, 64), st.booleans())
+def test_values_survive_the_command_line(lr: float, scale: int, detach: bool) -> None:
+    text = f"train.lr={lr!r} method.scale={scale} method.detach_tokens={detach} train.lr_min=0"
+    settings = make_settings("mca", "x", parse_set(text))
+    assert (settings.train.lr, settings.method_options.scale) == (lr, scale)
+    assert settings.method_options.detach_tokens is detach
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"train.lrr": "1"}, "unknown setting 'train.lrr' (nearest: train.lr"),
+        ({"method.token_temprature": "1"}, "nearest: method.token_temperature"),
+        ({"lr": "1"}, "unknown setting 'lr'"),
+        ({"train.lr": "fast"}, "train.lr=fast: not a number"),
+        ({"train.lr": "nan"}, "train.lr=nan: not a number"),
+        ({"train.lr": "inf"}, "train.lr=inf: not a number"),
+        ({"train.lr": "0"}, "train.lr=0.0: must be more than 0"),
+        ({"train.epochs": "2.5"}, "train.epochs=2.5: not a whole number"),
+        ({"train.epochs": "0"}, "must be at least 1"),
+        ({"train.seed": "-1"}, "must be at least 0"),
+        ({"data.val_fraction": "0.9"}, "must be at most 0.5"),
+        ({"method.detach_tokens": "maybe"}, "not true or false"),
+        ({"method.blocks": "al"}, "nearest: all"),
+        ({"backbone.name": "vit_x"}, "unknown value of backbone.name 'vit_x' (nearest: vit_"),
+        ({"method.token_temperature": "0"}, "must be more than 0"),
+        ({"train.workers": "16"}, "more ranks than train.batch=8"),
+        ({"train.workers": "2", "train.gpus_per_worker": "0.5"}, "only with train.workers=1"),
+        ({"train.lr_min": "1"}, "the cosine goes down"),
+    ],
+)
+def test_bad_settings_are_one_line(changes: dict[str, str], says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        make_settings("mca", "x", changes)
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_unknown_method_names_the_nearest() -> None:
+    with pytest.raises(UserError, match="unknown method 'mcaa' \\(nearest: mca"):
+        make_settings("mcaa", "x")
+
+
+@pytest.mark.parametrize("text", ["train.lr", "=3", "train.lr=", "train.lr 3"])
+def test_set_must_be_pairs(text: str) -> None:
+    with pytest.raises(UserError, match="not KEY=VALUE"):
+        parse_set(text)
+
+
+def test_every_setting_has_a_help_text() -> None:
+    for method in registry.names():
+        for section in make_settings(method, "x").sections().values():
+            assert all(help for _, _, help in describe(section))

@@ -1,0 +1,85 @@
+"""The main job through the real command and a real Ray: ingest, sweep, leaderboard, predict, two ranks."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from orchestrator.results import read_rows
+from orchestrator.storage import Storage
+
+
+def samsweep(*words: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    command = [sys.executable, "-c", "import sys; from orchestrator.cli import main; sys.exit(main())", *words]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=250)
+    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def polyps(kvasir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the real polyps, 40 of them, ingested under ``data``."""
+    folder = tmp_path_factory.mktemp("e2e")
+    for kind in ("images", "masks"):
+        (folder / "raw" / kind).mkdir(parents=True)
+        for path in sorted((kvasir / kind).iterdir())[:40]:
+            shutil.copy(path, folder / "raw" / kind)
+    done = samsweep("ingest", "polyps", "--layout", "folders", "--source", "raw", "--out", "data", cwd=folder)
+    assert "train 32, test 8 images" in done.stdout
+    return folder
+
+
+def test_sweep_leaderboard_predict(polyps: Path) -> None:
+    words = ("sweep", "mca", "polyps", "--trials", "2", "--epochs", "1", "--name", "first", "--json")
+    done = samsweep(*words, "--set", "train.batch=8 method.tokens=64", cwd=polyps)
+    summary = json.loads(done.stdout)
+    assert len(summary["trials"]) == 2 and not summary["stand_in"]
+    assert all(t["status"] == "completed" and 0 <= t["test"]["mdice"] <= 1 for t in summary["trials"])
+    assert Path(summary["checkpoint"]).is_file() and all(Path(p).is_file() for p in summary["overlays"])
+
+    rows = read_rows(Storage(str(polyps / "results")), "first")
+    assert {r["status"] for r in rows} == {"completed"} and rows[0]["packages"]["torch"]
+    assert all(r["settings"]["method.tokens"] == 64 and "method.tokens" not in r["choices"] for r in rows)
+    assert len({json.dumps(r["choices"]) for r in rows}) == 2, "two trials, two choices"
+    left = {p.name for p in (polyps / "results/first/trials").rglob("*") if p.is_file()}
+    assert left == {"record.arrow", "best.safetensors"}, "recovery files go when a trial ends"
+
+    shown = samsweep("leaderboard", cwd=polyps).stdout
+    assert "polyps" in shown and "mca" in shown and "STAND-IN" not in shown
+    (entry,) = json.loads(samsweep("leaderboard", "--json", cwd=polyps).stdout)["results"]
+    assert entry["trials"] == 2 and entry["trial"] == summary["best"]
+
+    samsweep("predict", "--run", "first", "--images", "raw/images", "--out", "out", cwd=polyps)
+    masks = sorted((polyps / "out/masks").iterdir())
+    assert len(masks) == 40 and len(list((polyps / "out/overlays").iterdir())) == 40
+    for path in masks[:5]:
+        mask = np.asarray(Image.open(path))
+        image = Image.open(polyps / "raw/images" / f"{path.stem}.jpg")
+        assert mask.shape == (image.height, image.width) and set(np.unique(mask)) <= {0, 255}
+
+
+def test_two_ranks_see_the_order_of_one(polyps: Path) -> None:
+    words = ("decoder", "polyps", "--epochs", "2", "--json", "--set", "train.precision=fp32 train.batch=6")
+
+    def train(*more: str) -> dict[str, Any]:
+        done = samsweep("train", *words, *more, cwd=polyps)
+        return json.loads(done.stdout)["trials"][0]
+
+    two, one = train("--workers", "2", "--name", "two"), train("--local", "--name", "one")
+    (row,) = read_rows(Storage(str(polyps / "results")), "two")
+    assert row["workers"] == 2
+    assert [e["order"] for e in two["epochs"]] == [e["order"] for e in one["epochs"]]
+    for a, b in zip(two["epochs"], one["epochs"], strict=True):
+        assert a["losses"] == pytest.approx(b["losses"], rel=1e-3)
+        assert a["val"] == pytest.approx(b["val"], abs=5e-3)
+    assert two["test"] == pytest.approx(one["test"], rel=1e-2, abs=5e-3)

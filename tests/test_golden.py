@@ -1,0 +1,40 @@
+"""The loss curve of every method through the real command, on a tiny setting, against stored values.
+
+To store new ones after a change that is meant to move them: SAMSWEEP_GOLDEN=write make test
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from methods import registry
+from orchestrator.cli import main
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("method", registry.names())
+def test_loss_curve(method: str, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = "train.batch=4 train.precision=fp32 train.lr=1e-3"
+    words = ["train", method, "tiny", "--local", "--json", "--epochs", "3", "--set", options]
+    assert main([*words, "--data", str(tiny_data), "--storage", str(tmp_path)]) == 0
+    (trial,) = json.loads(capsys.readouterr().out)["trials"]
+    curve = {
+        "order": [e["order"] for e in trial["epochs"]],
+        "losses": [e["losses"] for e in trial["epochs"]],
+        "val": [e["val"] for e in trial["epochs"]],
+        "test": trial["test"],
+    }
+    path = GOLDEN / f"{method}.json"
+    if os.environ.get("SAMSWEEP_GOLDEN") == "write":
+        path.write_text(json.dumps(curve, indent=1, sort_keys=True) + "\n")
+    expected = json.loads(path.read_text())
+    assert curve["order"] == expected["order"]
+    for found, stored in zip(curve["losses"], expected["losses"], strict=True):
+        assert found == pytest.approx(stored, rel=5e-3)
+    for found, stored in zip([*curve["val"], curve["test"]], [*expected["val"], expected["test"]], strict=True):
+        assert found == pytest.approx(stored, rel=0.02, abs=0.02)

@@ -1,0 +1,70 @@
+"""Search spaces: every method has one, it speaks of real settings, SET fixes a dimension."""
+
+from __future__ import annotations
+
+import pickle
+
+import optuna
+import pytest
+
+from methods import registry
+from orchestrator.config import make_settings
+from orchestrator.errors import UserError
+from orchestrator.space import Space, chosen_settings
+
+
+def draw(space: Space, seed: int, count: int = 40) -> list[tuple[dict, dict]]:
+    """(suggested, all choices) of random trials."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    drawn = []
+    for _ in range(count):
+        trial = study.ask()
+        constants = space(trial)
+        drawn.append((dict(trial.params), {**trial.params, **constants}))
+    return drawn
+
+
+@pytest.mark.parametrize("method", registry.names())
+def test_every_point_is_a_valid_setting(method: str) -> None:
+    for _, choices in draw(Space(method, {}), 0):
+        make_settings(method, "x", chosen_settings(choices))
+
+
+@pytest.mark.parametrize("method", registry.names())
+def test_the_defaults_are_a_point_of_the_space(method: str) -> None:
+    space, settings = Space(method, {}), make_settings(method, "x")
+    point = space.default_point(settings)
+    assert point, "the first trial is the method as its defaults have it"
+    assert settings.replace(chosen_settings(point)) == settings
+    study = optuna.create_study()
+    study.enqueue_trial(point)
+    trial = study.ask()
+    space(trial)
+    assert trial.params == point
+
+
+def test_fixed_settings_are_no_dimension() -> None:
+    space = Space("mca", {"train.lr": 1e-3, "method.token_weight": 0.5})
+    for suggested, choices in draw(space, 1):
+        assert not {"train.lr", "method.token_weight"} & set(suggested)
+        assert not {"train.lr", "method.token_weight"} & set(choices), "a fixed setting must not be chosen over"
+
+
+def test_contrast_without_weight_has_no_temperature() -> None:
+    seen = set()
+    for suggested, choices in draw(Space("mca", {}), 2):
+        seen.add(choices["choice.contrasts"])
+        for name in ("token", "sample"):
+            off = choices.get(f"method.{name}_weight") == 0
+            assert off == (f"method.{name}_temperature" not in suggested)
+    assert seen == {"both", "token", "sample"}
+
+
+def test_a_space_can_be_saved() -> None:
+    space = pickle.loads(pickle.dumps(Space("mca", {"train.lr": 1e-3})))
+    assert space.fixed == {"train.lr": 1e-3}
+
+
+def test_a_method_without_a_space_says_so() -> None:
+    with pytest.raises(UserError, match="search_spaces/nothing.py is missing"):
+        Space("nothing", {})

@@ -1,0 +1,69 @@
+"""Storage: nothing half written, one line where it cannot be written."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import UserError
+from orchestrator.storage import Storage
+
+
+@pytest.mark.parametrize("prefix", ["", "file://", "memory://"])
+def test_write_read_list_remove(prefix: str, tmp_path: Path) -> None:
+    storage = Storage(f"{prefix}{tmp_path}/root")
+    storage.write("a/b.txt", b"one")
+    storage.write("a/b.txt", b"two")
+    storage.write("c.txt", b"three")
+    assert storage.read("a/b.txt") == b"two" and storage.size("c.txt") == 5
+    assert storage.names() == ["a", "c.txt"] and storage.names("a") == ["b.txt"] and storage.names("none") == []
+    assert (storage / "a").exists("b.txt")
+    storage.remove("a")
+    storage.remove("a")
+    assert storage.names() == ["c.txt"]
+
+
+@pytest.mark.parametrize("prefix", ["", "memory://"])
+def test_an_error_while_writing_leaves_the_old_file(prefix: str, tmp_path: Path) -> None:
+    storage = Storage(f"{prefix}{tmp_path}/root2")
+    storage.write("x", b"old")
+    with pytest.raises(RuntimeError), storage.writing("x") as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert storage.read("x") == b"old" and storage.names() == ["x"]
+
+
+def test_no_space_left_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    storage = Storage(str(tmp_path))
+    with pytest.raises(UserError, match="x: no space left; free some"):
+        storage.write("x", b"data")
+    assert storage.names() == []
+
+
+def test_unwritable_storage_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(UserError, match="cannot be written") as caught:
+        Storage(str(tmp_path / "file" / "below")).check_writable()
+    assert "\n" not in str(caught.value)
+
+
+def test_check_writable_leaves_nothing(tmp_path: Path) -> None:
+    Storage(str(tmp_path)).check_writable()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_secrets_in_a_uri_are_refused() -> None:
+    with pytest.raises(UserError, match="must not carry a secret"):
+        Storage("s3://key:secret@bucket/path")
+
+
+def test_unknown_protocol_is_one_line() -> None:
+    with pytest.raises(UserError, match="no filesystem for 'nosuch://'"):
+        Storage("nosuch://bucket").names()
