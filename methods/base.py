@@ -56,6 +56,8 @@ class Method(nn.Module):
     #: ``stretch``: to SxS, whatever the aspect ratio (published SAM-Adapter code).
     #: ``pad``: longest side to S, the rest padded (SAM's own preprocessing).
     resize: ClassVar[str] = "stretch"
+    #: Whether it trains anything at all; a zero-shot method is only measured.
+    trains: ClassVar[bool] = True
 
     def __init__(self, sam: Sam, options: Any = None) -> None:
         super().__init__()

@@ -36,6 +36,7 @@ class SamZeroShot(Method):
     paper = "arXiv 2304.02643"
     Options = Options
     resize = "pad"
+    trains = False
 
     def forward(self, batch: Batch) -> Prediction:
         """``logits`` Bx1xSxS."""

@@ -105,7 +105,7 @@ def render(entries: Sequence[dict[str, Any]]) -> list[Table]:
 
 def trials_table(rows: Sequence[Any], objective: str, metrics: Sequence[str], mode: str) -> Table:
     """The trials of one sweep, best first. Columns: validation objective, test metrics, what was chosen."""
-    table = Table(title="leaderboard of this sweep", title_justify="left")
+    table = Table(title="leaderboard of this run", title_justify="left", title_style="bold")
     labels = [f"test {METRICS[m].label}" for m in metrics]
     for name in ("#", "trial", "status", f"val {METRICS[objective].label}", *labels, "epochs", "choices"):
         table.add_column(name, overflow="fold")

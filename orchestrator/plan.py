@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from methods import registry
 from methods.backbone.build import SIZES
 from orchestrator.build import starts_random
 from orchestrator.config import Settings, make_settings
@@ -99,7 +100,9 @@ def check_run_name(name: str, storage: Storage) -> None:
 def with_defaults(settings: Settings, task: Task, changes: Mapping[str, Any]) -> Settings:
     """What depends on the task and the size of the model, where the user has not said otherwise."""
     defaults: dict[str, Any] = {}
-    if not SIZES[settings.backbone.name].official:
+    if not registry.load(settings.method).trains:
+        defaults["train.epochs"] = 1
+    elif not SIZES[settings.backbone.name].official:
         defaults["train.epochs"] = SMALL_EPOCHS
     else:
         entry = catalogue.CATALOGUE.get(settings.dataset)

@@ -98,6 +98,7 @@ def _line_per_epoch(plan: Plan, screen: Console) -> Callable[[dict[str, Any]], N
             f"epoch {record['epoch']}/{plan.settings.train.epochs}  {losses}  val {label} "
             f"{record['val'][plan.task.objective]:.4f}  {record['seconds'] + record['eval_seconds']:.1f} s",
             highlight=False,
+            soft_wrap=True,
         )
 
     return show

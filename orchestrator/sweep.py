@@ -103,15 +103,15 @@ def _folder_name(trial: Any) -> str:
 
 
 def asha(mode: str, epochs: int) -> ASHAScheduler | None:
-    """ASHA on epochs: after a quarter of them, a trial must be in the better half. None where it cannot help."""
-    if epochs < 4:
+    """ASHA on epochs: from a third of them on, a trial must be in the better half. None where it cannot help."""
+    if epochs < 3:
         return None
     return ASHAScheduler(
         time_attr="epoch",
         metric=None,
         mode=None,
         max_t=epochs,
-        grace_period=max(1, epochs // 4),
+        grace_period=max(1, epochs // 3),
         reduction_factor=2,
         stop_last_trials=False,
     )
