@@ -1,0 +1,69 @@
+"""What fits on a cluster is known before anything starts; Ray's chatter stays out of sight."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.config import make_settings
+from orchestrator.errors import UserError
+from orchestrator.runtime import Capacity
+
+
+def train(**changes: object):  # type: ignore[no-untyped-def]
+    return make_settings("decoder", "x", {f"train.{k}": v for k, v in changes.items()}).train
+
+
+@pytest.mark.parametrize(
+    ("capacity", "settings", "expected"),
+    [
+        (Capacity(2, 0, None), {}, 2),
+        (Capacity(2, 0, None), {"workers": 2}, 1),
+        (Capacity(2, 0, None), {"cpus_per_worker": 0.5}, 4),
+        (Capacity(16, 4, None), {"workers": 2, "gpus_per_worker": 1}, 2),
+        (Capacity(16, 1, None), {"gpus_per_worker": 0.25}, 4),
+        (Capacity(2, 8, None), {"gpus_per_worker": 1}, 2),
+    ],
+)
+def test_concurrent_trials(capacity: Capacity, settings: dict[str, object], expected: int) -> None:
+    assert capacity.concurrent(train(**settings)) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"workers": 4}, "WORKERS=4: a trial needs 4 CPU cores and the cluster has 2; lower WORKERS, or SET="),
+        ({"gpus_per_worker": 1}, "WORKERS=1: a trial needs 1 GPUs and the cluster has 0"),
+    ],
+)
+def test_what_does_not_fit_is_said(settings: dict[str, object], says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Capacity(2, 0, None).concurrent(train(**settings))
+    assert says in str(caught.value)
+
+
+SCRIPT = """
+import os, subprocess, sys
+from pathlib import Path
+from orchestrator.runtime import quiet
+try:
+    with quiet(Path(sys.argv[1])) as screen:
+        print("from python")
+        subprocess.run([sys.executable, "-c", "print('from a child')"], check=True)
+        os.write(2, b"from below\\n")
+        print("for the user", file=screen)
+        raise RuntimeError
+except RuntimeError:
+    print("after")
+"""
+
+
+def test_quiet_catches_what_other_processes_write(tmp_path: Path) -> None:
+    log = tmp_path / "a" / "ray.log"
+    done = subprocess.run([sys.executable, "-c", SCRIPT, str(log)], capture_output=True, text=True, check=True)
+    assert (done.stderr, done.stdout) == ("for the user\n", "after\n"), "also after an error the terminal is back"
+    text = log.read_text()
+    assert all(words in text for words in ("from python", "from a child", "from below"))
