@@ -61,11 +61,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 .PHONY: test
 test: $(VENV)/.installed ## the quick suite
-	@$(BIN)/python -m pytest -m 'not slow'
+	@$(BIN)/python -m pytest -m 'not s3'
 
-.PHONY: test-all
-test-all: $(VENV)/.installed ## the quick suite and what needs minutes
-	@$(BIN)/python -m pytest
+.PHONY: test-s3
+test-s3: $(VENV)/.installed ## data and results in a real S3 store (a one-node Ceph; Debian, root)
+	@command -v radosgw ceph-mon ceph-mgr ceph-osd >/dev/null || { apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends radosgw ceph-mon ceph-osd ceph-mgr ceph-common; }
+	@$(BIN)/python -m pytest -m s3
 
 .PHONY: lint
 lint: $(VENV)/.installed ## style and types

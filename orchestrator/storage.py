@@ -65,13 +65,15 @@ class Storage:
         return Path(self.path(name))
 
     def exists(self, name: str = "") -> bool:
-        return bool(self.fs.exists(self.path(name)))
+        with self._reaching(name):
+            return bool(self.fs.exists(self.path(name)))
 
     def size(self, name: str) -> int:
-        return int(self.fs.size(self.path(name)))
+        with self._reaching(name):
+            return int(self.fs.size(self.path(name)))
 
     def read(self, name: str) -> bytes:
-        with self.fs.open(self.path(name), "rb") as file:
+        with self._reaching(name), self.fs.open(self.path(name), "rb") as file:
             return bytes(file.read())
 
     def write(self, name: str, data: bytes) -> None:
@@ -107,16 +109,30 @@ class Storage:
     def remove(self, name: str = "") -> None:
         """Delete a file or a whole folder; nothing happens where there is none."""
         if self.exists(name):
-            self.fs.rm(self.path(name), recursive=True)
-            self.fs.invalidate_cache()
+            with self._reaching(name):
+                self.fs.rm(self.path(name), recursive=True)
+                self.fs.invalidate_cache()
 
     def names(self, folder: str = "") -> list[str]:
         """The sorted names of what lies directly in a folder; empty where there is no folder."""
         self.fs.invalidate_cache()
         if not self.exists(folder):
             return []
-        entries = self.fs.ls(self.path(folder), detail=False)
+        with self._reaching(folder):
+            entries = self.fs.ls(self.path(folder), detail=False)
         return sorted({str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries} - {""})
+
+    @contextmanager
+    def _reaching(self, name: str) -> Iterator[None]:
+        """One line where the store cannot be reached or refuses; a file that is not there stays itself."""
+        try:
+            yield
+        except (UserError, FileNotFoundError):
+            raise
+        except Exception as error:
+            advice = "mend its permissions" if self.is_local else "check AWS_ENDPOINT_URL and the credentials"
+            where = self.path(name) if self.is_local else f"{self.uri}/{name}".rstrip("/")
+            raise UserError(f"{where}: cannot be reached ({_reason(error)}); {advice}") from error
 
     def check_writable(self) -> None:
         """Raise a one-line error now rather than after an hour of training."""
@@ -140,5 +156,8 @@ def _writing_failed(target: str, error: Exception) -> UserError:
     code = getattr(error, "errno", None)
     if code in (errno.ENOSPC, errno.EDQUOT):
         return UserError(f"{target}: no space left; free some or choose another place")
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return UserError(f"{target}: cannot be written ({reason}); choose another place or mend its permissions")
+    return UserError(f"{target}: cannot be written ({_reason(error)}); choose another place or mend its permissions")
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
