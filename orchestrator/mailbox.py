@@ -20,15 +20,20 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._queues: dict[str, asyncio.Queue[tuple[str, Any]]] = defaultdict(asyncio.Queue)
+        self._causes: dict[str, str] = {}
 
     async def put(self, trial: str, kind: str, content: Any = None) -> None:
+        if kind == "failed":
+            self._causes.setdefault(trial, content)  # the first is the reason, others follow from it
         await self._queues[trial].put((kind, content))
 
     async def take(self, trial: str) -> tuple[str, Any]:
         return await self._queues[trial].get()
 
-    async def forget(self, trial: str) -> None:
+    async def close(self, trial: str) -> str | None:
+        """Forget a trial that has ended; returns why it failed, if it did."""
         self._queues.pop(trial, None)
+        return self._causes.pop(trial, None)
 
 
 def open_mailbox() -> Any:

@@ -60,6 +60,12 @@ class Capacity:
         return min(fits, math.floor(self.gpus / gpus + 1e-9)) if gpus else fits
 
 
+def check_here(train: TrainSettings) -> None:
+    """Before Ray starts on this machine: whether one trial can ever fit on its cores."""
+    if "RAY_ADDRESS" not in os.environ:
+        Capacity(os.cpu_count() or 1, math.inf, None).concurrent(train)
+
+
 @contextmanager
 def ray_cluster(log: Path) -> Iterator[Capacity]:
     """A local Ray, or the cluster that RAY_ADDRESS names; its chatter goes to ``log``.

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from rich.console import Console
 
+from orchestrator.errors import UserError
 from orchestrator.job import Job, run_job
 from orchestrator.metrics import METRICS
 from orchestrator.plan import Plan
@@ -34,37 +35,31 @@ def train_on_ray(plan: Plan, screen: IO[str]) -> Row:
     """Train with Ray Train's DDP workers."""
     import ray
 
-    from orchestrator.mailbox import PostEpochs, open_mailbox
-    from orchestrator.trial import RAY_FOLDER, TrialFailed, cause, make_trainer
+    from orchestrator.mailbox import open_mailbox
+    from orchestrator.trial import RAY_FOLDER, TrialFailed, fit, opened
 
-    mailbox = open_mailbox()
     epochs: list[dict[str, Any]] = []
-
-    def fit() -> None:
-        try:
-            make_trainer(_job(plan), plan.settings, [PostEpochs(mailbox, TRIAL)]).fit()
-        except Exception as error:
-            raise TrialFailed(cause(error)) from error
-        finally:
-            ray.get(mailbox.put.remote(TRIAL, "done"))
-            follower.join()
-            (plan.run / TRIALS / TRIAL / RAY_FOLDER).remove()
-
-    import threading
-
     show = _line_per_epoch(plan, Console(file=screen))
+    mailbox = open_mailbox()
 
     def follow() -> None:
-        while True:
-            kind, record = ray.get(mailbox.take.remote(TRIAL))
-            if kind == "done":
-                return
-            epochs.append(record)
-            show(record)
+        # in a process of its own: there is no other way to stop Ray Train at the first failure
+        driver = ray.remote(num_cpus=0, max_retries=0)(fit).remote(_job(plan), TRIAL, mailbox)
+        try:
+            while True:
+                letter = mailbox.take.remote(TRIAL)
+                ready, _ = ray.wait([letter, driver])
+                if letter not in ready and not ray.wait([letter], timeout=5)[0]:
+                    raise TrialFailed("the driver's process died; see ray.log")
+                if (record := opened(ray.get(letter))) is None:
+                    return
+                epochs.append(record)
+                show(record)
+        finally:
+            ray.cancel(driver, force=True)
+            (plan.run / TRIALS / TRIAL / RAY_FOLDER).remove()
 
-    follower = threading.Thread(target=follow, daemon=True)
-    follower.start()
-    return _recorded(plan, epochs, fit)
+    return _recorded(plan, epochs, follow)
 
 
 def _job(plan: Plan) -> Job:
@@ -72,17 +67,20 @@ def _job(plan: Plan) -> Job:
 
 
 def _recorded(plan: Plan, epochs: list[dict[str, Any]], fit: Callable[[], None]) -> Row:
-    """Run ``fit`` and write the trial's row, also when it fails or is interrupted."""
+    """Run ``fit`` and write the trial's row, also when it fails or is interrupted.
+
+    Raises:
+        UserError: it failed; with the cause.
+    """
     began = time.time()
-    status, reason = "completed", None
+    status: str = "stopped"
+    reason: str | None = "interrupted by the user"
     try:
         fit()
-    except KeyboardInterrupt:
-        status, reason = "stopped", "interrupted by the user"
-        raise
+        status, reason = "completed", None
     except Exception as error:
-        status, reason = "failed", str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise
+        status, reason = "failed", (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"run '{plan.name}' failed: {reason}") from error
     finally:
         row = make_row(plan, TRIAL, status, epochs, seconds=time.time() - began, cause=reason)
         write_row(plan.run, row)

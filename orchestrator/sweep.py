@@ -55,7 +55,7 @@ def run_sweep(
     """
     settings, run = plan.settings, plan.run
     mailbox = open_mailbox()
-    recorder = Recorder(plan, watcher)
+    recorder = Recorder(plan, watcher, mailbox)
     journal = run.local(JOURNAL) if run.is_local else log / JOURNAL
     path, filesystem = ray_storage(run)
     space = Space(settings.method, fixed)
@@ -91,10 +91,10 @@ def run_sweep(
         ),
     )
     tuner.fit()
+    recorder.close_open_trials()
     ray.kill(mailbox)
     if not run.is_local:
         run.write(JOURNAL, journal.read_bytes())
-    recorder.close_open_trials()
     return Outcome(recorder.rows, interrupted=len(recorder.rows) < trials or recorder.stopped)
 
 
@@ -120,8 +120,8 @@ def asha(mode: str, epochs: int) -> ASHAScheduler | None:
 class Recorder(ray.tune.Callback):
     """Gathers each trial's epochs and writes its row when it ends."""
 
-    def __init__(self, plan: Plan, watcher: Watcher) -> None:
-        self.plan, self.watcher = plan, watcher
+    def __init__(self, plan: Plan, watcher: Watcher, mailbox: Any) -> None:
+        self.plan, self.watcher, self.mailbox = plan, watcher, mailbox
         self.rows: list[Row] = []
         self.stopped = False
         self._epochs: dict[str, list[dict[str, Any]]] = {}
@@ -147,9 +147,7 @@ class Recorder(ray.tune.Callback):
         self._end(trial.trial_id, "completed" if done else "pruned")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = trial.get_pickled_error()
-        cause = str(getattr(error, "cause", None) or error or "no reason given").strip().splitlines()[-1]
-        self._end(trial.trial_id, "failed", cause.removeprefix("orchestrator.trial.TrialFailed: "))
+        self._end(trial.trial_id, "failed")
 
     def close_open_trials(self) -> None:
         """Rows for trials that an interruption cut off."""
@@ -158,6 +156,9 @@ class Recorder(ray.tune.Callback):
             self._end(trial, "stopped", "interrupted by the user")
 
     def _end(self, trial: str, status: str, cause: str | None = None) -> None:
+        said = ray.get(self.mailbox.close.remote(trial))
+        if status == "failed":
+            cause = said or "the trial's process died; see ray.log"
         row = make_row(
             self.plan,
             trial,

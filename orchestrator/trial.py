@@ -11,10 +11,11 @@ import ray.train
 import ray.tune
 from ray.train.torch import TorchTrainer
 
-from orchestrator.config import Settings, from_flat
+from orchestrator.config import from_flat
 from orchestrator.job import Job
 from orchestrator.mailbox import PostEpochs
 from orchestrator.ray_storage import ray_storage
+from orchestrator.results import TRIALS
 from orchestrator.space import chosen_settings
 from orchestrator.storage import Storage
 from orchestrator.worker import train_loop
@@ -33,25 +34,42 @@ def run_trial(choices: dict[str, Any], base: dict[str, Any], data: str, run: str
     """Tune's trainable. ``choices``: what Optuna chose, by dotted key; ``base``: ``Settings.flat()``."""
     trial = ray.tune.get_context().get_trial_id()
     settings = from_flat(base).replace(chosen_settings(choices))
-    job = Job(settings.flat(), data, f"{run}/trials/{trial}")
-    threading.Thread(target=_fit, args=(job, settings, trial, mailbox), daemon=True).start()
-    while True:
-        kind, content = ray.get(mailbox.take.remote(trial))
-        if kind == "done":
-            return
-        if kind == "failed":
-            raise TrialFailed(content)
-        ray.tune.report({"epoch": content["epoch"], METRIC: content["best"], "record": content})
+    job = Job(settings.flat(), data, f"{run}/{TRIALS}/{trial}")
+    threading.Thread(target=fit, args=(job, trial, mailbox), daemon=True).start()
+    while (record := opened(ray.get(mailbox.take.remote(trial)))) is not None:
+        ray.tune.report({"epoch": record["epoch"], METRIC: record["best"], "record": record})
 
 
-def make_trainer(job: Job, settings: Settings, callbacks: list[Any]) -> TorchTrainer:
+def opened(letter: tuple[str, Any]) -> dict[str, Any] | None:
+    """The epoch's record in a letter; None for the last one.
+
+    Raises:
+        TrialFailed: it tells of a failure; with the cause.
+    """
+    kind, content = letter
+    if kind == "failed":
+        raise TrialFailed(content)
+    return content if kind == "epoch" else None
+
+
+def fit(job: Job, trial: str, mailbox: Any) -> None:
+    """Run a job under Ray Train to its end, whatever that is; its letters tell."""
+    try:
+        _trainer(job, trial, mailbox).fit()
+        letter: tuple[str, Any] = ("done", None)
+    except Exception as error:
+        letter = ("failed", cause(error))
+    ray.get(mailbox.put.remote(trial, *letter))
+
+
+def _trainer(job: Job, trial: str, mailbox: Any) -> TorchTrainer:
     """The Ray Train run of a job; its own files lie in the trial's folder and go when the trial ends."""
-    t = settings.train
+    t = job.full_settings().train
     resources = {"CPU": t.cpus_per_worker} | ({"GPU": t.gpus_per_worker} if t.gpus_per_worker else {})
     path, filesystem = ray_storage(Storage(job.trial))
     return TorchTrainer(
         train_loop,
-        train_loop_config=asdict(job),
+        train_loop_config={"job": asdict(job), "trial": trial, "mailbox": mailbox},
         scaling_config=ray.train.ScalingConfig(
             num_workers=t.workers, use_gpu=t.gpus_per_worker > 0, resources_per_worker=resources
         ),
@@ -59,20 +77,11 @@ def make_trainer(job: Job, settings: Settings, callbacks: list[Any]) -> TorchTra
             name=RAY_FOLDER,
             storage_path=path,
             storage_filesystem=filesystem,
-            callbacks=callbacks,
+            callbacks=[PostEpochs(mailbox, trial)],
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
             failure_config=ray.train.FailureConfig(max_failures=1, controller_failure_limit=3),
         ),
     )
-
-
-def _fit(job: Job, settings: Settings, trial: str, mailbox: Any) -> None:
-    try:
-        make_trainer(job, settings, [PostEpochs(mailbox, trial)]).fit()
-        letter: tuple[str, Any] = ("done", None)
-    except Exception as error:
-        letter = ("failed", cause(error))
-    ray.get(mailbox.put.remote(trial, *letter))
 
 
 def cause(error: BaseException) -> str:

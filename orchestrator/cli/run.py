@@ -161,8 +161,9 @@ class _Ray:
 
         from rich.console import Console
 
-        from orchestrator.runtime import quiet, ray_cluster
+        from orchestrator.runtime import check_here, quiet, ray_cluster
 
+        check_here(self.plan.settings.train)
         plan, log = self.plan, self.folder / "ray.log"
         notes().print(f"starting Ray; its log is {log}", style="dim", highlight=False, soft_wrap=True)
         with ExitStack() as stack:
