@@ -14,27 +14,34 @@ METHOD ?= mca
 DATASET ?= cod10k
 DATA ?= data
 STORAGE ?= results
-RUN_OPTIONS = $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(BACKBONE),--backbone $(BACKBONE)) \
-	$(if $(WORKERS),--workers $(WORKERS)) $(if $(SEED),--seed $(SEED)) $(if $(NAME),--name $(NAME)) \
+RUN_OPTIONS = $(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(BACKBONE),--backbone '$(BACKBONE)') \
+	$(if $(WORKERS),--workers '$(WORKERS)') $(if $(SEED),--seed '$(SEED)') $(if $(NAME),--name '$(NAME)') \
 	--data '$(DATA)' --storage '$(STORAGE)' --set '$(SET)'
+
+# A mistyped variable would be ignored silently.
+KNOWN := METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED NAME SET SOURCE LAYOUT RUN IMAGES OUT PYTHON
+GIVEN := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $(v))),$(v)))
+ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
+$(error unknown variable $(filter-out $(KNOWN),$(GIVEN)); known: $(KNOWN))
+endif
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo '  variables: METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED NAME SET="train.lr=1e-4 ..."'
 
 .PHONY: sweep
 sweep: $(VENV)/.installed ## search a method's hyper-parameters: make sweep METHOD=mca DATASET=cod10k
-	@$(SAMSWEEP) sweep $(METHOD) $(DATASET) $(if $(TRIALS),--trials $(TRIALS)) $(RUN_OPTIONS)
+	@$(SAMSWEEP) sweep '$(METHOD)' '$(DATASET)' $(if $(TRIALS),--trials '$(TRIALS)') $(RUN_OPTIONS)
 
 .PHONY: train
 train: $(VENV)/.installed ## train one setting: make train METHOD=sam_adapter DATASET=cod10k
-	@$(SAMSWEEP) train $(METHOD) $(DATASET) $(RUN_OPTIONS)
+	@$(SAMSWEEP) train '$(METHOD)' '$(DATASET)' $(RUN_OPTIONS)
 
 .PHONY: ingest
 ingest: $(VENV)/.installed ## turn a folder into shards: make ingest DATASET=cod10k SOURCE=DIR
-	@$(SAMSWEEP) ingest $(DATASET) --source '$(SOURCE)' --out '$(DATA)' $(if $(LAYOUT),--layout $(LAYOUT))
+	@$(SAMSWEEP) ingest '$(DATASET)' --source '$(SOURCE)' --out '$(DATA)' $(if $(LAYOUT),--layout '$(LAYOUT)')
 
 .PHONY: leaderboard
 leaderboard: $(VENV)/.installed ## the best of every method on every dataset
@@ -65,7 +72,7 @@ test: $(VENV)/.installed ## the quick suite
 
 .PHONY: test-s3
 test-s3: $(VENV)/.installed ## data and results in a real S3 store (a one-node Ceph; Debian, root)
-	@command -v radosgw ceph-mon ceph-mgr ceph-osd >/dev/null || { apt-get update -qq && \
+	@for p in radosgw ceph-mon ceph-mgr ceph-osd; do command -v $$p >/dev/null || missing=1; done; test -z "$$missing" || { apt-get update -qq && \
 		apt-get install -y -qq --no-install-recommends radosgw ceph-mon ceph-osd ceph-mgr ceph-common; }
 	@$(BIN)/python -m pytest -m s3
 

@@ -58,6 +58,8 @@ class Method(nn.Module):
     resize: ClassVar[str] = "stretch"
     #: Whether it trains anything at all; a zero-shot method is only measured.
     trains: ClassVar[bool] = True
+    #: Whether it starts neutral: at step 0 it is SAM without a prompt.
+    neutral: ClassVar[bool] = False
 
     def __init__(self, sam: Sam, options: Any = None) -> None:
         super().__init__()
@@ -108,8 +110,9 @@ def option(
     at_least: float | None = None,
     more_than: float | None = None,
     at_most: float | None = None,
+    path: bool = False,
 ) -> Any:
-    """A dataclass field with a help text and the values that it allows."""
+    """A dataclass field with a help text and the values that it allows. A ``path`` is made absolute."""
     limits = {"at_least": at_least, "more_than": more_than, "at_most": at_most}
     given = {name: value for name, value in limits.items() if value is not None}
-    return field(default=default, metadata={"help": help, "choices": choices, "limits": given})
+    return field(default=default, metadata={"help": help, "choices": choices, "limits": given, "path": path})

@@ -33,6 +33,7 @@ class DecoderTuning(Method):
     title = "Decoder tuning"
     paper = "baseline"
     Options = Options
+    neutral = True
 
     def __init__(self, sam: Sam, options: Any = None) -> None:
         super().__init__(sam, options)

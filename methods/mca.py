@@ -112,8 +112,9 @@ class McaSam(Method):
         width = encoder_width(encoder)
         self.blocks = chosen_blocks(encoder, o.blocks)
         wanted = set(chosen_blocks(encoder, o.contrast_blocks))
-        # a contrasted block needs an adaptor; where the two sets are apart, contrast what is adapted
-        self.contrasted = [i for i in self.blocks if i in wanted] or self.blocks
+        self.contrasted = [i for i in self.blocks if i in wanted]
+        if not self.contrasted:
+            raise ValueError(f"method.contrast_blocks={o.contrast_blocks}: no adaptor there with blocks={o.blocks}")
         train_decoder(self.sam, with_no_mask_embed=o.train_no_mask_embed)
         if o.tc_input == "adapter_features":
             self.tc_features = PromptGenerator(width, o.scale, self.blocks, o.high_pass_rate)

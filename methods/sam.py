@@ -26,7 +26,6 @@ class Options:
         "which of SAM's outputs: the single mask, or the best of three by SAM's own predicted IoU",
         ("single", "best_predicted"),
     )
-    mask_loss: str = option("bce_iou", "loss that is reported (nothing is trained)", ("bce_iou", "bbce"))
 
 
 class SamZeroShot(Method):
@@ -54,4 +53,4 @@ class SamZeroShot(Method):
         return {"logits": upscale(chosen, side)}
 
     def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
-        return mask_losses(self.options.mask_loss, prediction["logits"], batch.mask, batch.weight)
+        return mask_losses("bce_iou", prediction["logits"], batch.mask, batch.weight)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import torch
+from segment_anything.modeling import Sam
 
 from methods import registry
 from methods.backbone import build as backbone
@@ -27,7 +28,31 @@ def build_method(settings: Settings) -> Method:
     except ValueError as error:
         raise UserError(str(error)) from error
     torch.manual_seed(settings.train.seed)
-    return registry.load(settings.method)(sam, settings.method_options)
+    return _with_options(settings, sam)
+
+
+def check_method(settings: Settings) -> None:
+    """Say now what ``build_method`` would say later, without the time and memory that it takes.
+
+    Raises:
+        UserError: weights that are missing or of another size, or options that do not go together.
+    """
+    path = checkpoint_path(settings)
+    try:
+        skeleton = backbone.skeleton(settings.backbone.name)
+        if path is not None:
+            backbone.check_weights(skeleton, path, settings.backbone.name)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    with torch.device("meta"):
+        _with_options(settings, skeleton)
+
+
+def _with_options(settings: Settings, sam: Sam) -> Method:
+    try:
+        return registry.load(settings.method)(sam, settings.method_options)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def checkpoint_path(settings: Settings) -> Path | None:
@@ -43,12 +68,9 @@ def starts_random(settings: Settings) -> bool:
     return checkpoint_path(settings) is None
 
 
-def pick_device(gpus: float, local_rank: int = 0) -> torch.device:
-    """The rank's device: a GPU where it was given one."""
-    if gpus > 0 and torch.cuda.is_available():
-        # Ray shows each worker only its own GPUs
-        return torch.device("cuda", local_rank if torch.cuda.device_count() > 1 else 0)
-    return torch.device("cpu")
+def pick_device() -> torch.device:
+    """A GPU where this process sees one. (Ray Train's workers ask Ray, which gave them theirs.)"""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def pick_precision(wanted: str, device: torch.device) -> torch.dtype:

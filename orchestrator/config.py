@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from methods import registry
@@ -20,7 +22,9 @@ BACKBONES = ("vit_t", "vit_b", "vit_l", "vit_h")
 @dataclass(frozen=True)
 class BackboneSettings:
     name: str = option("vit_t", "size of SAM", BACKBONES)
-    checkpoint: str | None = option(None, "path of its weights; unset: what `samsweep weights fetch` brought")
+    checkpoint: str | None = option(
+        None, "path of its weights; unset: what `samsweep weights fetch` brought", path=True
+    )
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class TrainSettings:
     epochs: int = option(20, "epochs", at_least=1)
     batch: int = option(8, "global batch over all ranks; SAM-Adapter: 4 GPUs x 2", at_least=1)
     lr: float = option(2e-4, "AdamW's learning rate; SAM-Adapter: 2e-4", more_than=0)
-    lr_min: float = option(1e-7, "where the cosine ends; SAM-Adapter: 1e-7", at_least=0)
+    lr_min: float = option(1e-7, "where the cosine ends, at most lr; SAM-Adapter: 1e-7", at_least=0)
     weight_decay: float = option(0.01, "AdamW's weight decay; PyTorch's default, as SAM-Adapter", at_least=0)
     seed: int = option(0, "seed of initialisation, order and augmentation", at_least=0, at_most=2**31 - 1)
     precision: str = option("auto", "bf16 where the machine does it fast", ("auto", "fp32", "bf16"))
@@ -114,7 +118,11 @@ def from_flat(flat: Mapping[str, Any]) -> Settings:
 def parse_set(text: str) -> dict[str, str]:
     """``"train.lr=1e-4 method.scale=16"`` to a dictionary of strings."""
     changes = {}
-    for word in text.replace(",", " ").split():
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"SET: {error}; quote a value with spaces") from None
+    for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key or not value:
             raise UserError(f"SET: '{word}' is not KEY=VALUE; for example SET=\"train.lr=1e-4\"")
@@ -147,6 +155,8 @@ def _typed(key: str, value: Any, section: Any, name: str) -> Any:
         converted = _convert(value, target)
     except (ValueError, OverflowError):
         raise UserError(f"{key}={value}: not {_a(target)}") from None
+    if metadata.get("path"):
+        return str(Path(converted).expanduser().absolute())
     choices = metadata.get("choices", ())
     if choices and converted not in choices:
         raise unknown(f"value of {key}", str(converted), map(str, choices))
@@ -191,5 +201,3 @@ def _check_together(settings: Settings) -> None:
         )
     if train.workers > train.batch:
         raise UserError(f"train.workers={train.workers}: more ranks than train.batch={train.batch}; raise the batch")
-    if train.lr_min > train.lr:
-        raise UserError(f"train.lr_min={train.lr_min}: above train.lr={train.lr}; the cosine goes down")

@@ -26,7 +26,7 @@ class SweepView:
 
     def __init__(self, plan: Plan, trials: int, screen: IO[str]) -> None:
         self.plan, self.trials = plan, trials
-        self.console = Console(file=screen)
+        self.console = Console(file=screen, markup=False, highlight=False)
         self.metric = METRICS[plan.task.objective].label
         self.epochs: dict[str, dict[str, Any]] = {}
         self.ended_rows: dict[str, Row] = {}
@@ -96,7 +96,7 @@ class SweepView:
     def _line(self, text: str) -> None:
         self.last_line = time.monotonic()
         line = f"[{self._clock()}] {text}: {self._summary()}"
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(line, soft_wrap=True)
 
     def _clock(self) -> str:
         seconds = int(time.monotonic() - self.began)
@@ -111,7 +111,7 @@ def announce(plan: Plan, data: str, console: Console) -> None:
             f"{plan.task.name} pictures: NOT comparable with the paper.\nThe real set: samsweep ingest "
             f"{plan.settings.dataset} --source DIR --out {data}"
         )
-        console.print(Panel(text, title="STAND-IN", border_style="red", title_align="left"), highlight=False)
+        console.print(Panel(text, title="STAND-IN", border_style="red", title_align="left"))
     if plan.backbone_random:
         console.print(
             f"{plan.settings.backbone.name} has no trained weights yet: it starts from a fixed seed.", style="yellow"

@@ -57,7 +57,7 @@ class Engine:
             yield self.train_epoch(epoch)
 
     def train_epoch(self, epoch: int) -> dict[str, Any]:
-        """One pass over the training split. A method that trains nothing only has its loss measured."""
+        """One pass over the training split. A method that trains nothing has nothing to pass over."""
         began = time.perf_counter()
         rate = self._set_rate(epoch)
         order = epoch_order(len(self.train_split), self.settings.train.seed, epoch)
@@ -137,7 +137,8 @@ class Engine:
     def _set_rate(self, epoch: int) -> float:
         """Cosine over the epochs from lr to lr_min, stepped per epoch, no warm-up (SAM-Adapter)."""
         t = self.settings.train
-        rate = t.lr_min + (t.lr - t.lr_min) * (1 + math.cos(math.pi * (epoch - 1) / t.epochs)) / 2
+        low = min(t.lr_min, t.lr)
+        rate = low + (t.lr - low) * (1 + math.cos(math.pi * (epoch - 1) / t.epochs)) / 2
         if self.optimizer:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate

@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
+from methods import registry
 from methods.backbone.build import fingerprint
 from methods.base import Method
 from orchestrator import checkpoint
-from orchestrator.build import build_method, pick_device
+from orchestrator.build import build_method
 from orchestrator.config import Settings, from_flat
 from orchestrator.data.catalogue import TASKS, Task
 from orchestrator.data.reader import Dataset, DataSplit, holdout, open_dataset
@@ -53,6 +54,8 @@ def selection_splits(dataset: Dataset, settings: Settings) -> tuple[DataSplit, D
     splits = dataset.manifest.splits
     if "test" not in splits:
         raise UserError(f"dataset '{settings.dataset}' has no test split; ingest it again with one")
+    if "train" not in splits and not registry.load(settings.method).trains:
+        return dataset.split("test"), dataset.split("test"), "test"
     if "train" not in splits:
         raise UserError(
             f"dataset '{settings.dataset}' has a test split only; train on another one and use `samsweep predict`"
@@ -66,7 +69,7 @@ def selection_splits(dataset: Dataset, settings: Settings) -> tuple[DataSplit, D
     return train, val, "val"
 
 
-def run_job(job: Job, ranks: Ranks, report: Report, resume: Path | None = None) -> None:
+def run_job(job: Job, ranks: Ranks, device: torch.device, report: Report, resume: Path | None = None) -> None:
     """Train, keep the best epoch's weights under ``job.trial``, test them, and report each epoch.
 
     The last epoch's record also has ``test``: the best epoch's metrics on the test split.
@@ -75,7 +78,6 @@ def run_job(job: Job, ranks: Ranks, report: Report, resume: Path | None = None) 
     dataset = open_dataset(Storage(job.data), settings.dataset)
     task = TASKS[dataset.manifest.task]
     train, val, chosen_on = selection_splits(dataset, settings)
-    device = pick_device(settings.train.gpus_per_worker, ranks.rank)
     method = build_method(settings)
     backbone = fingerprint(method.sam)
     engine = Engine(settings, method, train, device, ranks)

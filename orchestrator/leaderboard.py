@@ -13,6 +13,8 @@ from orchestrator.data.catalogue import PUBLISHED, TASKS
 from orchestrator.metrics import METRICS
 
 STAND_IN = "STAND-IN"
+#: What two trials must share to be comparable: another fingerprint is another data set, whatever its name.
+GROUP = ("dataset", "stand_in", "data_fingerprint", "method", "backbone", "chosen_on")
 
 
 def leaderboard(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -23,8 +25,7 @@ def leaderboard(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        # another fingerprint is another data set, whatever its name
-        key = (row["dataset"], row["stand_in"], row["data_fingerprint"], row["method"], row["backbone"])
+        key = tuple(row[name] for name in GROUP)
         groups.setdefault(key, []).append(row)
     entries = [entry for group in groups.values() if (entry := _entry(group)) is not None]
     order = {name: sign(TASKS[e["task"]].mode) for e in entries for name in [e["objective"]]}
@@ -39,7 +40,7 @@ def _entry(group: list[dict[str, Any]]) -> dict[str, Any] | None:
     if not done:
         return None
     best = min(done, key=lambda r: sign(TASKS[r["task"]].mode) * r["best"])
-    kept = ("dataset", "stand_in", "task", "method", "backbone", "objective", "best", "chosen_on", "test")
+    kept = (*GROUP, "task", "objective", "best", "test")
     return {
         **{name: best[name] for name in kept},
         "run": best["run"],

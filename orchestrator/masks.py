@@ -42,7 +42,7 @@ def comparison(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, capt
     errors = overlay(errors, predicted & (1 - truth), _BLUE)
     panels = [image, overlay(image, truth), overlay(image, predicted), errors]
     side = 256
-    height = max(1, round(side * image.shape[0] / image.shape[1]))
+    height = min(2 * side, max(1, round(side * image.shape[0] / image.shape[1])))
     sheet = Image.new("RGB", (4 * side + 12, height + 20), "white")
     draw = ImageDraw.Draw(sheet)
     titles = [caption, "ground truth", "prediction", "missed (red), too much (blue)"]

@@ -12,14 +12,16 @@ from typing import Any
 
 from methods import registry
 from methods.backbone.build import SIZES
-from orchestrator.build import starts_random
+from orchestrator.build import check_method, starts_random
 from orchestrator.config import Settings, make_settings
 from orchestrator.data import catalogue, standin
 from orchestrator.data.catalogue import TASKS, Task
 from orchestrator.data.ingest import ingest
 from orchestrator.data.reader import Dataset, open_dataset
 from orchestrator.data.schema import ingested_names, load_manifest
+from orchestrator.data.writer import check_name
 from orchestrator.errors import UserError, unknown
+from orchestrator.job import selection_splits
 from orchestrator.storage import Storage
 
 #: Where stand-ins lie under DATA, and how many pictures they have.
@@ -68,12 +70,14 @@ def make_plan(
             that cannot be written.
     """
     settings = make_settings(method, dataset, changes)
-    random_start = starts_random(settings)
+    check_name(dataset)
     run = name or f"{method}-{dataset}-{datetime.now():%Y%m%d-%H%M%S}"
     check_run_name(run, storage)
+    check_method(settings)
     root, opened = find_data(dataset, data, note)
     task = TASKS[opened.manifest.task]
     settings = with_defaults(settings, task, changes)
+    selection_splits(opened, settings)
     opened.verify()
     storage.check_writable()
     return Plan(
@@ -85,7 +89,7 @@ def make_plan(
         stand_in=opened.manifest.stand_in,
         fingerprint=opened.manifest.fingerprint,
         skipped=len(opened.manifest.skipped),
-        backbone_random=random_start,
+        backbone_random=starts_random(settings),
     )
 
 

@@ -24,7 +24,7 @@ from orchestrator.data.check import BadImage, decode_image
 from orchestrator.data.loader import Loader, fit, valid_size
 from orchestrator.data.order import eval_batches
 from orchestrator.data.reader import DataSplit
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, unknown
 from orchestrator.leaderboard import sign
 from orchestrator.masks import comparison, overlay, stack, to_original
 from orchestrator.metrics import image_metrics
@@ -47,19 +47,21 @@ class Predictor:
     settings: Any
 
     @classmethod
-    def load(cls, storage: Storage, run: str) -> Predictor:
-        """From ``RUN`` (its best completed trial) or ``RUN/TRIAL``."""
+    def load(cls, storage: Storage, run: str, weights: str | None = None) -> Predictor:
+        """From ``RUN`` (its best completed trial) or ``RUN/TRIAL``; ``weights``: the backbone's, if they moved."""
         folder = trial_folder(storage, run)
         record, tensors = checkpoint.read(folder)
         settings = from_flat(record.settings)
+        if weights:
+            settings = settings.replace({"backbone.checkpoint": weights})
         method = build_method(settings)
         if fingerprint(method.sam) != record.backbone_fingerprint:
             raise UserError(
                 f"{folder.path(checkpoint.FILE)}: trained on other weights of {settings.backbone.name} than those "
-                'here; give them with SET="backbone.checkpoint=PATH"'
+                "here; give those with --checkpoint PATH"
             )
         checkpoint.apply(method, tensors, folder.path(checkpoint.FILE))
-        device = pick_device(float(torch.cuda.is_available()))
+        device = pick_device()
         dtype = pick_precision(settings.train.precision, device)
         side = int(method.sam.image_encoder.img_size)
         return cls(method.eval().to(device), side, device, dtype, settings)
@@ -90,15 +92,18 @@ class Predictor:
 def trial_folder(storage: Storage, run: str) -> Storage:
     """The folder of ``RUN/TRIAL``, or of the best completed trial of ``RUN``."""
     name, _, trial = run.strip("/").partition("/")
-    if name not in storage.names():
-        near = ", ".join(storage.names()[-3:]) or "none yet"
-        raise UserError(f"{storage.uri}: no run '{name}' there (latest: {near})")
+    runs = storage.names()
+    if name not in runs:
+        raise unknown("run", name, runs) if runs else UserError(f"{storage.uri}: no run is there yet")
     if not trial:
         done = [r for r in read_rows(storage, name) if r["status"] == "completed" and math.isfinite(r["best"])]
         if not done:
             raise UserError(f"run '{name}' has no completed trial yet; wait for it, or name one as RUN/TRIAL")
         trial = min(done, key=lambda r: sign(TASKS[r["task"]].mode) * r["best"])["trial"]
-    return storage / name / TRIALS / trial.removeprefix(f"{TRIALS}/")
+    trial = trial.removeprefix(f"{TRIALS}/")
+    if trial not in (trials := storage.names(f"{name}/{TRIALS}")):
+        raise unknown(f"trial of run '{name}'", trial, trials)
+    return storage / name / TRIALS / trial
 
 
 def predict_folder(predictor: Predictor, images: Path, out: Storage, progress: Progress) -> int:

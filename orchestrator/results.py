@@ -193,6 +193,8 @@ def _read(storage: Storage, path: str) -> dict[str, Any]:
         row: dict[str, Any] = pa.ipc.open_file(pa.py_buffer(storage.read(path))).read_all().to_pylist()[0]
     except (pa.ArrowInvalid, IndexError, OSError) as error:
         raise UserError(f"{storage.path(path)}: damaged result; remove that trial's folder") from error
+    if row["row_version"] != ROW_VERSION:
+        raise UserError(f"{storage.path(path)}: a result of version {row['row_version']}, this is {ROW_VERSION}")
     row["test"] = dict(row["test"] or [])
     row["packages"] = dict(row["packages"] or [])
     for epoch in row["epochs"]:

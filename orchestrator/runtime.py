@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import os
+import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO
 
 from orchestrator.config import TrainSettings
 from orchestrator.errors import UserError
+from orchestrator.plan import Plan
 
 #: Read by Ray when it starts or when a trial does; what the user has set wins.
 ENVIRONMENT = {
@@ -33,11 +37,13 @@ OBJECT_STORE_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the cluster has."""
+    """What the cluster has: (CPU cores, GPUs) of each node. A worker must fit on one of them."""
 
-    cpus: float
-    gpus: float
-    dashboard: str | None  #: URL
+    nodes: tuple[tuple[float, float], ...]
+
+    @property
+    def gpus(self) -> float:
+        return sum(gpus for _, gpus in self.nodes)
 
     def concurrent(self, train: TrainSettings) -> int:
         """How many trials fit at once.
@@ -45,49 +51,93 @@ class Capacity:
         Raises:
             UserError: not even one; says what is missing.
         """
+        fits = sum(_workers_on(node, train) for node in self.nodes) // train.workers
+        if fits:
+            return fits
         cpus, gpus = train.workers * train.cpus_per_worker, train.workers * train.gpus_per_worker
-        if cpus > self.cpus:
-            raise UserError(
-                f"WORKERS={train.workers}: a trial needs {cpus:g} CPU cores and the cluster has {self.cpus:g}; "
-                f'lower WORKERS, or SET="train.cpus_per_worker={_share(self.cpus / train.workers)}"'
-            )
+        has = sum(cpu for cpu, _ in self.nodes)
         if gpus > self.gpus:
             raise UserError(
                 f"WORKERS={train.workers}: a trial needs {gpus:g} GPUs and the cluster has {self.gpus:g}; "
-                f"lower WORKERS or train.gpus_per_worker"
+                "lower WORKERS or train.gpus_per_worker"
             )
-        fits = math.floor(self.cpus / cpus + 1e-9)
-        return min(fits, math.floor(self.gpus / gpus + 1e-9)) if gpus else fits
+        raise UserError(
+            f"WORKERS={train.workers}: a trial needs {cpus:g} CPU cores ({train.cpus_per_worker:g} together for each "
+            f"worker) and the cluster has {has:g} on {len(self.nodes)} node(s); lower WORKERS, "
+            f'or SET="train.cpus_per_worker={math.floor(has / train.workers * 100) / 100}"'
+        )
 
 
-def check_here(train: TrainSettings) -> None:
-    """Before Ray starts on this machine: whether one trial can ever fit on its cores."""
-    if "RAY_ADDRESS" not in os.environ:
-        Capacity(os.cpu_count() or 1, math.inf, None).concurrent(train)
+def _workers_on(node: tuple[float, float], train: TrainSettings) -> int:
+    cpus, gpus = node
+    fits = math.floor(cpus / train.cpus_per_worker + 1e-9)
+    return min(fits, math.floor(gpus / train.gpus_per_worker + 1e-9)) if train.gpus_per_worker else fits
+
+
+@dataclass(frozen=True)
+class Session:
+    """A running Ray and what a run needs of it."""
+
+    plan: Plan  #: with GPUs, where the cluster has them and the user has not said otherwise
+    capacity: Capacity
+    folder: Path  #: local, for Ray's log and other files
+    screen: IO[str]  #: the terminal, while everything else that is written goes to the log
 
 
 @contextmanager
-def ray_cluster(log: Path) -> Iterator[Capacity]:
-    """A local Ray, or the cluster that RAY_ADDRESS names; its chatter goes to ``log``.
+def session(plan: Plan, gpus_given: bool, say: Callable[[str], None]) -> Iterator[Session]:
+    """Ray for one run: started (or joined), checked against what a trial needs, and left.
 
-    Only what was started here is stopped.
+    Raises:
+        UserError: Ray does not start, or no trial fits; in the latter case nothing is left behind.
+    """
+    if "RAY_ADDRESS" not in os.environ:
+        Capacity(((os.cpu_count() or 1, math.inf),)).concurrent(plan.settings.train)
+    with ExitStack() as stack:
+        remote = not plan.run.is_local
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="samsweep-"))) if remote else plan.run.local()
+        log = folder / "ray.log"
+        say(f"starting Ray; its log is {log}")
+        screen = stack.enter_context(quiet(log))
+        capacity, dashboard = stack.enter_context(ray_cluster(log))
+        if capacity.gpus and not gpus_given:
+            plan = dataclasses.replace(plan, settings=plan.settings.replace({"train.gpus_per_worker": 1.0}))
+        try:
+            capacity.concurrent(plan.settings.train)
+        except UserError:
+            stack.close()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if dashboard:
+            print(f"dashboard: {dashboard}", file=screen)
+        yield Session(plan, capacity, folder, screen)
+
+
+@contextmanager
+def ray_cluster(log: Path) -> Iterator[tuple[Capacity, str | None]]:
+    """A local Ray, or the cluster that RAY_ADDRESS names; yields what it has and the dashboard's URL.
+
+    Its chatter goes to ``log``. Only what was started here is stopped.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
-    local = {} if address else {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": True}
+    local = {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": True}
+    joined = {"runtime_env": {"env_vars": ENVIRONMENT}}  # a local Ray's processes inherit it
     _log_to_file(log)
     try:
-        context = ray.init(address=address or "local", log_to_driver=False, namespace="samsweep", **local)
+        context = ray.init(
+            address=address or "local", log_to_driver=False, namespace="samsweep", **(joined if address else local)
+        )
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"Ray did not start ({reason}); see {log}, or unset RAY_ADDRESS") from error
     try:
-        resources = ray.cluster_resources()
         url = f"http://{context.dashboard_url}" if context.dashboard_url else None
-        yield Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0), url)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        yield Capacity(tuple((n.get("CPU", 0.0), n.get("GPU", 0.0)) for n in nodes)), url
     finally:
         ray.shutdown()
 
@@ -113,10 +163,6 @@ def quiet(log: Path) -> Iterator[IO[str]]:
             for number, descriptor in zip((1, 2), saved, strict=True):
                 os.dup2(descriptor, number)
                 os.close(descriptor)
-
-
-def _share(cpus: float) -> float:
-    return math.floor(cpus * 100) / 100
 
 
 def _log_to_file(log: Path) -> None:

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from rich.console import Console
 
+from orchestrator.build import pick_device
 from orchestrator.errors import UserError
 from orchestrator.job import Job, run_job
 from orchestrator.metrics import METRICS
@@ -28,7 +29,7 @@ def train_here(plan: Plan, screen: Console) -> Row:
         epochs.append(record)
         show(record)
 
-    return _recorded(plan, epochs, lambda: run_job(_job(plan), Ranks(), report))
+    return _recorded(plan, epochs, lambda: run_job(_job(plan), Ranks(), pick_device(), report))
 
 
 def train_on_ray(plan: Plan, screen: IO[str]) -> Row:
@@ -39,7 +40,7 @@ def train_on_ray(plan: Plan, screen: IO[str]) -> Row:
     from orchestrator.trial import RAY_FOLDER, TrialFailed, fit, opened
 
     epochs: list[dict[str, Any]] = []
-    show = _line_per_epoch(plan, Console(file=screen))
+    show = _line_per_epoch(plan, Console(file=screen, markup=False, highlight=False))
     mailbox = open_mailbox()
 
     def follow() -> None:
@@ -95,7 +96,6 @@ def _line_per_epoch(plan: Plan, screen: Console) -> Callable[[dict[str, Any]], N
         screen.print(
             f"epoch {record['epoch']}/{plan.settings.train.epochs}  {losses}  val {label} "
             f"{record['val'][plan.task.objective]:.4f}  {record['seconds'] + record['eval_seconds']:.1f} s",
-            highlight=False,
             soft_wrap=True,
         )
 

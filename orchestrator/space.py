@@ -20,25 +20,48 @@ class Space:
     """Define-by-run function of a method. A module-level class, so that Tune can save it.
 
     Args:
-        method: its file in ``search_spaces/``.
+        settings: what the search starts from.
         fixed: dotted settings given by the user; they are no dimensions of the search.
     """
 
-    def __init__(self, method: str, fixed: Mapping[str, Any]) -> None:
-        if importlib.util.find_spec(f"search_spaces.{method}") is None:
-            raise UserError(f"search_spaces/{method}.py is missing; write it, or use `samsweep train`")
-        self.method, self.fixed = method, dict(fixed)
+    def __init__(self, settings: Settings, fixed: Mapping[str, Any]) -> None:
+        self.method, self.settings, self.fixed = settings.method, settings.flat(), dict(fixed)
+        if importlib.util.find_spec(f"search_spaces.{self.method}") is None:
+            raise UserError(f"search_spaces/{self.method}.py is missing; write it, or use `samsweep train`")
 
     def __call__(self, trial: Any) -> dict[str, Any]:
         function = importlib.import_module(f"search_spaces.{self.method}").space
-        constants = function(_WithFixed(trial, self.fixed)) or {}
+        constants = function(_WithFixed(trial, self.fixed), self.settings) or {}
         return {k: v for k, v in constants.items() if k not in self.fixed}
 
-    def default_point(self, settings: Settings) -> dict[str, Any] | None:
+    def default_point(self) -> dict[str, Any] | None:
         """The defaults as a point of this space, or None where they lie outside it."""
-        recorder = _Defaults(settings.flat())
+        recorder = _Defaults(self.settings)
         self(recorder)
         return recorder.point if recorder.inside else None
+
+    def first_points(self) -> list[dict[str, Any]]:
+        """What to try before the sampler has a say: every point of a finite space, else the defaults."""
+        default = self.default_point()
+        return self.all_points() or ([default] if default is not None else [])
+
+    def all_points(self) -> list[dict[str, Any]] | None:
+        """Every point of a space of categories alone; None where it is not finite (or has too many)."""
+        points: list[dict[str, Any]] = []
+        waiting: list[dict[str, Any]] = [{}]
+        while waiting:
+            script = _Script(waiting.pop())
+            self(script)
+            if script.endless or len(points) + len(waiting) > MOST_POINTS:
+                return None
+            if script.branches:
+                waiting += reversed(script.branches)
+            else:
+                points.append(script.point)
+        return points
+
+
+MOST_POINTS = 64  #: beyond so many, a space counts as endless
 
 
 class _WithFixed:
@@ -78,3 +101,24 @@ class _Defaults:
         self.inside = self.inside and inside
         self.point[name] = self.flat[name]
         return self.flat[name]
+
+
+class _Script:
+    """Answers as it was told; at the first question beyond that, notes one branch a choice."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self.told, self.point = told, dict[str, Any]()
+        self.branches: list[dict[str, Any]] = []
+        self.endless = False
+
+    def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
+        if name not in self.told and not self.branches:
+            self.branches = [{**self.told, name: choice} for choice in choices]
+        self.point[name] = self.told.get(name, choices[0])
+        return self.point[name]
+
+    def suggest_float(self, name: str, low: float, high: float, **kw: Any) -> float:
+        self.endless = True
+        return low
+
+    suggest_int = suggest_float

@@ -32,10 +32,11 @@ class Storage:
     uri: str
 
     def __post_init__(self) -> None:
-        if "://" not in self.uri:
-            object.__setattr__(self, "uri", str(Path(self.uri).expanduser().absolute()))
-        elif self.uri.startswith("file://"):
-            object.__setattr__(self, "uri", self.uri.removeprefix("file://") or "/")
+        if not self.uri:
+            raise UserError("an empty DATA or STORAGE; give a folder or a URI like s3://bucket/path")
+        if "://" not in self.uri or self.uri.startswith("file://"):
+            plain = Path(self.uri.removeprefix("file://") or "/").expanduser().absolute()
+            object.__setattr__(self, "uri", str(plain))
         elif "@" in self.uri.split("://", 1)[1].split("/", 1)[0]:
             raise UserError("a storage URI must not carry a secret; use AWS_ACCESS_KEY_ID and the like")
         object.__setattr__(self, "uri", self.uri.rstrip("/") or "/")

@@ -26,17 +26,19 @@ class StudySearch(OptunaSearch):
     ``training_iteration`` do not restart after a resume.
     """
 
-    def __init__(self, space: Space, mode: str, study: str, journal: Path, seed: int, epochs: int, first: Any) -> None:
+    def __init__(self, space: Space, mode: str, study: str, journal: Path, seed: int, epochs: int, trials: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._epochs = epochs
         super().__init__(
             space=space,
             metric=METRIC,
             mode=mode,
-            sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=8),
+            sampler=optuna.samplers.TPESampler(
+                seed=seed, multivariate=True, group=True, n_startup_trials=startup_trials(trials)
+            ),
             study_name=study,
             storage=JournalStorage(JournalFileBackend(str(journal))),
-            points_to_evaluate=[first] if first else None,
+            points_to_evaluate=space.first_points(),
         )
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -56,3 +58,8 @@ class StudySearch(OptunaSearch):
             self._ot_study.tell(trial, state=TrialState.PRUNED)
         else:
             self._ot_study.tell(trial, value)
+
+
+def startup_trials(trials: int) -> int:
+    """How many trials are drawn at random before TPE takes over: a third, Optuna's own 10 at most."""
+    return min(10, max(2, trials // 3))

@@ -13,6 +13,7 @@ import ray
 import ray.tune
 from ray.tune.schedulers import ASHAScheduler
 
+from orchestrator.errors import UserError
 from orchestrator.mailbox import open_mailbox
 from orchestrator.plan import Plan
 from orchestrator.ray_storage import ray_storage
@@ -55,10 +56,10 @@ def run_sweep(
     """
     settings, run = plan.settings, plan.run
     mailbox = open_mailbox()
-    recorder = Recorder(plan, watcher, mailbox)
     journal = run.local(JOURNAL) if run.is_local else log / JOURNAL
+    recorder = Recorder(plan, watcher, mailbox, journal)
     path, filesystem = ray_storage(run)
-    space = Space(settings.method, fixed)
+    space = Space(settings, fixed)
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(
             ray.tune.with_parameters(run_trial, base=settings.flat(), data=plan.data.uri, run=run.uri, mailbox=mailbox),
@@ -77,7 +78,7 @@ def run_sweep(
                 journal=journal,
                 seed=settings.train.seed,
                 epochs=settings.train.epochs,
-                first=space.default_point(settings),
+                trials=trials,
             ),
             scheduler=asha(plan.task.mode, settings.train.epochs),
         ),
@@ -86,6 +87,7 @@ def run_sweep(
             storage_path=path,
             storage_filesystem=filesystem,
             callbacks=[recorder],
+            stop=StopAtFault(recorder),
             verbose=0,
             failure_config=ray.tune.FailureConfig(max_failures=0),
         ),
@@ -93,8 +95,8 @@ def run_sweep(
     tuner.fit()
     recorder.close_open_trials()
     ray.kill(mailbox)
-    if not run.is_local:
-        run.write(JOURNAL, journal.read_bytes())
+    if recorder.fault:
+        raise recorder.fault
     return Outcome(recorder.rows, interrupted=len(recorder.rows) < trials or recorder.stopped)
 
 
@@ -102,11 +104,44 @@ def _folder_name(trial: Any) -> str:
     return str(trial.trial_id)
 
 
+def trials_of(space: Space, wanted: int) -> int:
+    """How many trials make sense: no more than a finite space has points."""
+    points = space.all_points()
+    return min(wanted, len(points)) if points else wanted
+
+
+class StopAtFault(ray.tune.Stopper):
+    """Ends the sweep once its results can no longer be written."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.recorder.fault is not None
+
+
+class Asha(ASHAScheduler):
+    """ASHA that never cuts the first trial, which is the method's defaults: what the others are held against."""
+
+    first: str | None = None
+
+    def on_trial_add(self, controller: Any, trial: Any) -> None:
+        self.first = self.first or trial.trial_id
+        super().on_trial_add(controller, trial)
+
+    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        decision: str = super().on_trial_result(controller, trial, result)
+        return self.CONTINUE if trial.trial_id == self.first else decision
+
+
 def asha(mode: str, epochs: int) -> ASHAScheduler | None:
     """ASHA on epochs: from a third of them on, a trial must be in the better half. None where it cannot help."""
     if epochs < 3:
         return None
-    return ASHAScheduler(
+    return Asha(
         time_attr="epoch",
         metric=None,
         mode=None,
@@ -120,8 +155,9 @@ def asha(mode: str, epochs: int) -> ASHAScheduler | None:
 class Recorder(ray.tune.Callback):
     """Gathers each trial's epochs and writes its row when it ends."""
 
-    def __init__(self, plan: Plan, watcher: Watcher, mailbox: Any) -> None:
-        self.plan, self.watcher, self.mailbox = plan, watcher, mailbox
+    def __init__(self, plan: Plan, watcher: Watcher, mailbox: Any, journal: Path) -> None:
+        self.plan, self.watcher, self.mailbox, self.journal = plan, watcher, mailbox, journal
+        self.fault: UserError | None = None
         self.rows: list[Row] = []
         self.stopped = False
         self._epochs: dict[str, list[dict[str, Any]]] = {}
@@ -169,10 +205,19 @@ class Recorder(ray.tune.Callback):
             cause=cause,
         )
         self.rows.append(row)
-        write_row(self.plan.run, row)
-        # Ray Train's own checkpoints serve recovery only; early stops would leave them behind
-        (self.plan.run / TRIALS / trial / RAY_FOLDER).remove()
+        try:
+            self._keep(row)
+        except UserError as error:
+            # an exception in a callback would tear Tune down with a traceback; StopAtFault ends it
+            self.fault = self.fault or error
         self.watcher.ended(row)
+
+    def _keep(self, row: Row) -> None:
+        # Ray Train's own checkpoints serve recovery only; early stops would leave them behind
+        (self.plan.run / TRIALS / row.trial / RAY_FOLDER).remove()
+        write_row(self.plan.run, row)
+        if not self.plan.run.is_local:
+            self.plan.run.write(JOURNAL, self.journal.read_bytes())
 
 
 def best_row(rows: list[Row], mode: str) -> Row | None:

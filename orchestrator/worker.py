@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
+import ray.train.torch
 import torch
 
 from orchestrator.errors import UserError
@@ -38,9 +39,10 @@ def _run(job: Job) -> None:
         ray.train.report(record, checkpoint=kept)
 
     ranks = Ranks(context.get_world_rank(), context.get_world_size())
+    device = ray.train.torch.get_device()
     earlier = ray.train.get_checkpoint()
     if earlier is None:
-        run_job(job, ranks, report)
+        run_job(job, ranks, device, report)
     else:
         with earlier.as_directory() as folder:
-            run_job(job, ranks, report, Path(folder))
+            run_job(job, ranks, device, report, Path(folder))

@@ -1,5 +1,19 @@
-"""What Optuna may choose: one plain define-by-run function ``space(trial)`` a method, in a file of its name.
+"""What Optuna may choose: one plain define-by-run function ``space(trial, settings)`` a method, in its file.
 
 A suggested name is a setting (``train.lr``, ``method.scale``, ...), or starts with ``choice.`` where it only
-steers the function. A returned dictionary fixes further settings. Ranges are ours: the papers give none.
+steers the function. A returned dictionary fixes further settings. ``settings`` are the dotted settings that
+the search starts from. Ranges are ours: the papers give none.
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna import Trial
+
+
+def suggest_iou_weight(trial: Trial, settings: Mapping[str, Any]) -> None:
+    """The weight of the IoU loss, where the mask loss has one."""
+    if settings["method.mask_loss"] == "bce_iou":
+        trial.suggest_float("method.iou_weight", 0.25, 4.0, log=True)

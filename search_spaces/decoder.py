@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from optuna import Trial
 
+from search_spaces import suggest_iou_weight
 
-def space(trial: Trial) -> None:
+
+def space(trial: Trial, settings: Mapping[str, Any]) -> None:
     trial.suggest_float("train.lr", 1e-4, 5e-3, log=True)
     trial.suggest_float("train.weight_decay", 1e-4, 0.1, log=True)
-    trial.suggest_float("method.iou_weight", 0.25, 4.0, log=True)
+    suggest_iou_weight(trial, settings)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from optuna import Trial
 
 
-def space(trial: Trial) -> None:
+def space(trial: Trial, settings: Mapping[str, Any]) -> None:
     trial.suggest_categorical("method.mask_choice", ["single", "best_predicted"])

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from optuna import Trial
 
+from search_spaces import suggest_iou_weight
 
-def space(trial: Trial) -> None:
+
+def space(trial: Trial, settings: Mapping[str, Any]) -> None:
     trial.suggest_float("train.lr", 1e-4, 5e-3, log=True)
     trial.suggest_categorical("method.scale", [8, 16, 32])
     trial.suggest_float("method.output_scale", 0.1, 2.0, log=True)
     trial.suggest_categorical("method.blocks", ["all", "global", "first_half", "last_half"])
     trial.suggest_categorical("method.high_pass_rate", [0.1, 0.25, 0.5])
-    trial.suggest_float("method.iou_weight", 0.25, 4.0, log=True)
+    suggest_iou_weight(trial, settings)

@@ -61,11 +61,13 @@ def test_predict_names_the_bad_image_and_the_missing_run(
     images = here / "images"
     images.mkdir()
     (images / "a.jpg").write_bytes(b"no image")
-    assert "no run 'nothing'" in fails(capsys, "predict", "--run", "nothing", "--images", "images", "--out", "o")
+    assert "no run is there yet" in fails(capsys, "predict", "--run", "nothing", "--images", "images", "--out", "o")
     words = ["train", "sam", "tiny", "--local", "--epochs", "1", "--data", str(tiny_data), "--name", "zero"]
     assert main(words) == 0
     error = fails(capsys, "predict", "--run", "zero", "--images", "images", "--out", "o")
     assert "images/a.jpg" in error and "mend or remove it" in error
+    assert "(nearest: zero)" in fails(capsys, "predict", "--run", "zer", "--images", "images", "--out", "o")
+    assert "(nearest: single)" in fails(capsys, "predict", "--run", "zero/singel", "--images", "images", "--out", "o")
     (images / "a.png").write_bytes(b"twin")
     assert "same name" in fails(capsys, "predict", "--run", "zero", "--images", "images", "--out", "o")
     assert not (here / "o").exists()

@@ -83,3 +83,11 @@ def test_two_ranks_see_the_order_of_one(polyps: Path) -> None:
         assert a["losses"] == pytest.approx(b["losses"], rel=1e-3)
         assert a["val"] == pytest.approx(b["val"], abs=5e-3)
     assert two["test"] == pytest.approx(one["test"], rel=1e-2, abs=5e-3)
+
+
+def test_failed_trials_say_why(polyps: Path) -> None:
+    words = ("sweep", "decoder", "polyps", "--trials", "2", "--epochs", "1", "--name", "bad")
+    done = samsweep(*words, "--set", "train.lr=1e30 train.batch=8", cwd=polyps, code=2)
+    assert "run 'bad' has no completed trial: NotFinite: the loss is not finite in epoch 1, step 2" in done.stderr
+    rows = read_rows(Storage(str(polyps / "results")), "bad")
+    assert [r["status"] for r in rows] == ["failed"] * 2 and all("NotFinite" in r["cause"] for r in rows)

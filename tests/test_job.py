@@ -34,7 +34,7 @@ def run(settings: Settings, data: Path, out: Path, resume: Path | None = None) -
         kept.mkdir(parents=True)
         (kept / STATE_FILE).write_bytes((folder / STATE_FILE).read_bytes())
 
-    run_job(Job(settings.flat(), str(data), str(out)), Ranks(), report, resume)
+    run_job(Job(settings.flat(), str(data), str(out)), Ranks(), torch.device("cpu"), report, resume)
     return records
 
 

@@ -20,12 +20,14 @@ def train(**changes: object):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize(
     ("capacity", "settings", "expected"),
     [
-        (Capacity(2, 0, None), {}, 2),
-        (Capacity(2, 0, None), {"workers": 2}, 1),
-        (Capacity(2, 0, None), {"cpus_per_worker": 0.5}, 4),
-        (Capacity(16, 4, None), {"workers": 2, "gpus_per_worker": 1}, 2),
-        (Capacity(16, 1, None), {"gpus_per_worker": 0.25}, 4),
-        (Capacity(2, 8, None), {"gpus_per_worker": 1}, 2),
+        (Capacity(((2, 0),)), {}, 2),
+        (Capacity(((2, 0),)), {"workers": 2}, 1),
+        (Capacity(((2, 0),)), {"cpus_per_worker": 0.5}, 4),
+        (Capacity(((16, 4),)), {"workers": 2, "gpus_per_worker": 1}, 2),
+        (Capacity(((16, 1),)), {"gpus_per_worker": 0.25}, 4),
+        (Capacity(((2, 8),)), {"gpus_per_worker": 1}, 2),
+        (Capacity(((3, 0), (3, 0))), {"workers": 2, "cpus_per_worker": 2}, 1),
+        (Capacity(((8, 0), (2, 1))), {"gpus_per_worker": 1}, 1),
     ],
 )
 def test_concurrent_trials(capacity: Capacity, settings: dict[str, object], expected: int) -> None:
@@ -35,14 +37,22 @@ def test_concurrent_trials(capacity: Capacity, settings: dict[str, object], expe
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"workers": 4}, "WORKERS=4: a trial needs 4 CPU cores and the cluster has 2; lower WORKERS, or SET="),
+        (
+            {"workers": 4},
+            "WORKERS=4: a trial needs 4 CPU cores (1 together for each worker) and the cluster has 2 on 1 node(s)",
+        ),
         ({"gpus_per_worker": 1}, "WORKERS=1: a trial needs 1 GPUs and the cluster has 0"),
     ],
 )
 def test_what_does_not_fit_is_said(settings: dict[str, object], says: str) -> None:
     with pytest.raises(UserError) as caught:
-        Capacity(2, 0, None).concurrent(train(**settings))
+        Capacity(((2, 0),)).concurrent(train(**settings))
     assert says in str(caught.value)
+
+
+def test_a_worker_must_fit_on_one_node() -> None:
+    with pytest.raises(UserError, match="3 together for each worker"):
+        Capacity(((2, 0), (2, 0))).concurrent(train(cpus_per_worker=3))
 
 
 SCRIPT = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 
 import optuna
@@ -11,6 +12,9 @@ from methods import registry
 from orchestrator.config import make_settings
 from orchestrator.errors import UserError
 from orchestrator.space import Space, chosen_settings
+from orchestrator.sweep import trials_of
+
+MCA = make_settings("mca", "x")
 
 
 def draw(space: Space, seed: int, count: int = 40) -> list[tuple[dict, dict]]:
@@ -26,14 +30,15 @@ def draw(space: Space, seed: int, count: int = 40) -> list[tuple[dict, dict]]:
 
 @pytest.mark.parametrize("method", registry.names())
 def test_every_point_is_a_valid_setting(method: str) -> None:
-    for _, choices in draw(Space(method, {}), 0):
+    for _, choices in draw(Space(make_settings(method, "x"), {}), 0):
         make_settings(method, "x", chosen_settings(choices))
 
 
 @pytest.mark.parametrize("method", registry.names())
 def test_the_defaults_are_a_point_of_the_space(method: str) -> None:
-    space, settings = Space(method, {}), make_settings(method, "x")
-    point = space.default_point(settings)
+    settings = make_settings(method, "x")
+    space = Space(settings, {})
+    point = space.default_point()
     assert point, "the first trial is the method as its defaults have it"
     assert settings.replace(chosen_settings(point)) == settings
     study = optuna.create_study()
@@ -44,7 +49,7 @@ def test_the_defaults_are_a_point_of_the_space(method: str) -> None:
 
 
 def test_fixed_settings_are_no_dimension() -> None:
-    space = Space("mca", {"train.lr": 1e-3, "method.token_weight": 0.5})
+    space = Space(MCA, {"train.lr": 1e-3, "method.token_weight": 0.5})
     for suggested, choices in draw(space, 1):
         assert not {"train.lr", "method.token_weight"} & set(suggested)
         assert not {"train.lr", "method.token_weight"} & set(choices), "a fixed setting must not be chosen over"
@@ -52,7 +57,7 @@ def test_fixed_settings_are_no_dimension() -> None:
 
 def test_contrast_without_weight_has_no_temperature() -> None:
     seen = set()
-    for suggested, choices in draw(Space("mca", {}), 2):
+    for suggested, choices in draw(Space(MCA, {}), 2):
         seen.add(choices["choice.contrasts"])
         for name in ("token", "sample"):
             off = choices.get(f"method.{name}_weight") == 0
@@ -61,10 +66,26 @@ def test_contrast_without_weight_has_no_temperature() -> None:
 
 
 def test_a_space_can_be_saved() -> None:
-    space = pickle.loads(pickle.dumps(Space("mca", {"train.lr": 1e-3})))
+    space = pickle.loads(pickle.dumps(Space(MCA, {"train.lr": 1e-3})))
     assert space.fixed == {"train.lr": 1e-3}
 
 
 def test_a_method_without_a_space_says_so() -> None:
     with pytest.raises(UserError, match="search_spaces/nothing.py is missing"):
-        Space("nothing", {})
+        Space(dataclasses.replace(MCA, method="nothing"), {})
+
+
+def test_a_finite_space_is_tried_whole() -> None:
+    sam = Space(make_settings("sam", "x"), {})
+    assert sam.all_points() == [{"method.mask_choice": "single"}, {"method.mask_choice": "best_predicted"}]
+    assert sam.first_points() == sam.all_points()
+    assert Space(MCA, {}).all_points() is None
+    assert trials_of(sam, 6) == 2 and trials_of(Space(MCA, {}), 6) == 6
+    one = Space(make_settings("sam", "x"), {"method.mask_choice": "single"})
+    assert one.all_points() == [{}] and trials_of(one, 6) == 1
+
+
+def test_balanced_bce_has_no_weight_of_iou() -> None:
+    shadow = make_settings("mca", "x", {"method.mask_loss": "bbce"})
+    assert all("method.iou_weight" not in suggested for suggested, _ in draw(Space(shadow, {}), 3))
+    assert all("method.iou_weight" in suggested for suggested, _ in draw(Space(MCA, {}), 3))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import pickle
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
@@ -18,10 +17,11 @@ from orchestrator.space import Space
 from orchestrator.study import StudySearch
 
 STUDY = "decoder/tiny/vit_t/x"
+SETTINGS = make_settings("decoder", "x")
 
 
-def search(folder: Path, seed: int = 0, mode: str = "max", first: Any = None) -> StudySearch:
-    return StudySearch(Space("decoder", {}), mode, STUDY, folder / "study.journal", seed, epochs=3, first=first)
+def search(folder: Path, seed: int = 0, mode: str = "max") -> StudySearch:
+    return StudySearch(Space(SETTINGS, {}), mode, STUDY, folder / "study.journal", seed, epochs=3, trials=6)
 
 
 def stored(folder: Path) -> dict[str, optuna.trial.FrozenTrial]:
@@ -60,10 +60,9 @@ def test_the_seed_decides(tmp_path: Path) -> None:
 
 
 def test_the_defaults_come_first(tmp_path: Path) -> None:
-    space, settings = Space("decoder", {}), make_settings("decoder", "x")
-    s = search(tmp_path, first=space.default_point(settings))
-    assert settings.replace(s.suggest("first")) == settings
-    assert settings.replace(s.suggest("second")) != settings
+    s = search(tmp_path)
+    assert SETTINGS.replace(s.suggest("first")) == SETTINGS
+    assert SETTINGS.replace(s.suggest("second")) != SETTINGS
 
 
 def test_a_smaller_metric_can_be_better(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pickle
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from segment_anything import sam_model_registry
@@ -50,22 +51,55 @@ def build(name: str, checkpoint: Path | None = None) -> Sam:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(VIT_T_SEED)
-        sam = sam_model_registry[name]() if SIZES[name].official else _build_small(SIZES[name])
+        sam = _build(name)
     if checkpoint is not None:
         load_weights(sam, checkpoint, name)
     return sam.eval()
 
 
+def skeleton(name: str) -> Sam:
+    """SAM of size ``name`` without any memory for its weights (on the meta device)."""
+    with torch.device("meta"):
+        return _build(name)
+
+
 def load_weights(sam: Sam, checkpoint: Path, name: str) -> None:
     """Load an official-layout checkpoint; every key must be there, with its shape."""
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{checkpoint}: no readable checkpoint; fetch it again") from error
+    state = _read(checkpoint, mmap=False)
     try:
         sam.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise ValueError(f"{checkpoint}: not a checkpoint of SAM {name}; give the file of that size") from error
+        raise _other_size(checkpoint, name) from error
+
+
+def check_weights(sam: Sam, checkpoint: Path, name: str) -> None:
+    """Whether ``load_weights`` would succeed, without reading the weights themselves.
+
+    Raises:
+        ValueError: it would not; the message is one line.
+    """
+    state = _read(checkpoint, mmap=True)
+    own = sam.state_dict()
+    fits = isinstance(state, dict) and set(state) == set(own)
+    if not fits or any(getattr(state[key], "shape", None) != own[key].shape for key in own):
+        raise _other_size(checkpoint, name)
+
+
+def _read(checkpoint: Path, mmap: bool) -> Any:
+    try:
+        try:
+            return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=mmap)
+        except RuntimeError:
+            if not mmap:
+                raise
+            # a file of the old format cannot be mapped
+            return torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{checkpoint}: no readable checkpoint; fetch it again") from error
+
+
+def _other_size(checkpoint: Path, name: str) -> ValueError:
+    return ValueError(f"{checkpoint}: not a checkpoint of SAM {name}; give the file of that size")
 
 
 def fingerprint(sam: Sam) -> str:
@@ -75,6 +109,10 @@ def fingerprint(sam: Sam) -> str:
         digest.update(key.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _build(name: str) -> Sam:
+    return sam_model_registry[name]() if SIZES[name].official else _build_small(SIZES[name])
 
 
 def _build_small(size: Size) -> Sam:

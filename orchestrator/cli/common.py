@@ -19,12 +19,12 @@ Verb = Callable[[argparse.Namespace], int | None]
 
 def console() -> Console:
     """For results, on stdout; as wide as needed where it is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else 160)
+    return Console(width=None if sys.stdout.isatty() else 160, markup=False, highlight=False)
 
 
 def notes() -> Console:
     """For remarks, on stderr."""
-    return Console(stderr=True)
+    return Console(stderr=True, markup=False, highlight=False)
 
 
 def add_verb(verbs: Any, name: str, function: Verb, help: str, example: str) -> argparse.ArgumentParser:
@@ -63,8 +63,8 @@ def _plain(value: Any) -> Any:
 @contextmanager
 def bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
     """A progress bar on stderr; yields its update ``(done, total, current)``."""
-    current = TextColumn("{task.fields[current]}")
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), current)
+    current = TextColumn("{task.fields[current]}", markup=False)
+    columns = (TextColumn(title, markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), current)
     with Progress(*columns, console=notes(), transient=True) as progress:
         task = progress.add_task(title, total=None, current="")
 

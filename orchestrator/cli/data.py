@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import Any
 
 from orchestrator.cli.common import add_data, add_json, add_verb, bar, console, notes, print_json
@@ -34,12 +35,14 @@ def ingest(a: argparse.Namespace) -> None:
     from orchestrator.data.catalogue import CATALOGUE, TASKS
     from orchestrator.data.ingest import ingest as run
     from orchestrator.data.layouts import LAYOUTS
-    from orchestrator.errors import unknown
+    from orchestrator.errors import UserError, unknown
     from orchestrator.storage import Storage
 
     entry = CATALOGUE.get(a.name)
     layout = a.layout or (entry.layout if entry else "folders")
     task = a.task or (entry.task if entry else "binary")
+    if a.seed < 0:
+        raise UserError(f"--seed {a.seed}: must be at least 0")
     if layout not in LAYOUTS:
         raise unknown("layout", layout, LAYOUTS)
     if task not in TASKS:
@@ -57,7 +60,7 @@ def ingest(a: argparse.Namespace) -> None:
             progress=progress,
         )
     for skipped in manifest.skipped:
-        notes().print(f"left out {skipped.file}: {skipped.reason}", style="yellow", highlight=False, soft_wrap=True)
+        notes().print(f"left out {skipped.file}: {skipped.reason}", style="yellow", soft_wrap=True)
     if a.json:
         import json
 
@@ -65,9 +68,9 @@ def ingest(a: argparse.Namespace) -> None:
         return
     sizes = ", ".join(f"{split} {manifest.rows(split)}" for split in manifest.splits)
     out = console()
-    out.print(f"{a.name}: {sizes} images, fingerprint {manifest.fingerprint[:12]}", highlight=False)
-    out.print(f"split: {manifest.split_rule}", style="dim", highlight=False)
-    out.print(f"next: make sweep METHOD=mca DATASET={a.name} DATA={a.out}", highlight=False)
+    out.print(f"{a.name}: {sizes} images, fingerprint {manifest.fingerprint[:12]}")
+    out.print(f"split: {manifest.split_rule}", style="dim")
+    out.print(f"next: make sweep METHOD=mca DATASET={a.name} DATA={shlex.quote(a.out)}")
 
 
 def datasets(a: argparse.Namespace) -> None:
@@ -75,12 +78,17 @@ def datasets(a: argparse.Namespace) -> None:
 
     from orchestrator.data.catalogue import CATALOGUE, resolve
     from orchestrator.data.schema import ingested_names, load_manifest
+    from orchestrator.errors import UserError
     from orchestrator.storage import Storage
 
     root = Storage(a.data)
     entries: list[dict[str, Any]] = []
     for name in sorted({*CATALOGUE, *ingested_names(root)}):
-        manifest, e = load_manifest(root, name), resolve(name, root)
+        try:
+            e, manifest = resolve(name, root), load_manifest(root, name)
+        except UserError as error:
+            notes().print(str(error), style="red", soft_wrap=True)
+            continue
         entries.append(
             {
                 "name": name,

@@ -30,7 +30,7 @@ def weights(a: argparse.Namespace) -> None:
             raise UserError(f"weights fetch: which one? {', '.join(OFFICIAL)}")
         with bar(f"fetching {a.name}") as progress:
             path = fetch(a.name, progress=lambda done, total: progress(done >> 20, total >> 20, "MB"))
-        print_json({"path": str(path)}) if a.json else console().print(str(path), soft_wrap=True, highlight=False)
+        print_json({"path": str(path)}) if a.json else console().print(str(path), soft_wrap=True)
         return
     here = {name: weights_dir() / official.file for name, official in OFFICIAL.items()}
     if a.json:
@@ -45,6 +45,7 @@ def weights(a: argparse.Namespace) -> None:
 
 def doctor(a: argparse.Namespace) -> int:
     from rich.table import Table
+    from rich.text import Text
 
     from orchestrator.doctor import examine
     from orchestrator.storage import Storage
@@ -55,6 +56,6 @@ def doctor(a: argparse.Namespace) -> int:
     else:
         table = Table("", "check", "found", "what to do")
         for c in checks:
-            table.add_row("[green]ok[/]" if c.ok else "[red]no[/]", c.name, c.found, "" if c.ok else c.advice)
+            table.add_row(Text("ok", "green") if c.ok else Text("no", "red"), c.name, c.found, "" if c.ok else c.advice)
         console().print(table)
     return 0 if all(c.ok for c in checks) else 1

@@ -29,6 +29,7 @@ def add_verbs(verbs: Any) -> None:
     p.add_argument("--run", required=True, metavar="RUN", help="a run's name (its best trial), or RUN/TRIAL")
     p.add_argument("--images", required=True, metavar="DIR")
     p.add_argument("--out", required=True, metavar="DIR")
+    p.add_argument("--checkpoint", metavar="PATH", help="the backbone's weights, where they have moved")
     add_storage(p)
     add_json(p)
 
@@ -56,10 +57,10 @@ def predict(a: argparse.Namespace) -> None:
     from orchestrator.storage import Storage
 
     find_images(Path(a.images))
-    predictor = Predictor.load(Storage(a.storage), a.run)
+    predictor = Predictor.load(Storage(a.storage), a.run, a.checkpoint)
     with bar("predicting") as progress:
         count = predict_folder(predictor, Path(a.images), Storage(a.out), progress)
     if a.json:
         print_json({"images": count, "masks": f"{a.out}/masks", "overlays": f"{a.out}/overlays"})
         return
-    console().print(f"{count} images: {a.out}/masks, {a.out}/overlays", highlight=False)
+    console().print(f"{count} images: {a.out}/masks, {a.out}/overlays")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-from pathlib import Path
-from tempfile import mkdtemp
+import shlex
 from typing import Any
 
 from orchestrator.cli.common import add_data, add_json, add_storage, add_verb, console, notes, print_json
@@ -91,25 +89,35 @@ def train(a: argparse.Namespace) -> int:
     if a.local:
         row = single.train_here(plan, notes())
     else:
-        with _Ray(plan, a) as (plan, capacity, _log, screen):
-            capacity.concurrent(plan.settings.train)
-            row = single.train_on_ray(plan, screen)
+        with _session(plan, a) as ray:
+            row = single.train_on_ray(ray.plan, ray.screen)
     return _finish(plan, [row], a, interrupted=False)
 
 
 def sweep(a: argparse.Namespace) -> int:
     from orchestrator.console import SweepView
     from orchestrator.space import Space
-    from orchestrator.sweep import run_sweep
+    from orchestrator.sweep import run_sweep, trials_of
 
     if a.trials < 1:
         raise UserError(f"TRIALS={a.trials}: at least 1")
     plan = _plan(a)
     fixed = {k: plan.settings.flat()[k] for k in _changes(a)}
-    Space(plan.settings.method, fixed)  # says now if there is none
-    with _Ray(plan, a) as (plan, capacity, log, screen), SweepView(plan, a.trials, screen) as view:
-        outcome = run_sweep(plan, a.trials, fixed, capacity, log, view)
+    trials = trials_of(Space(plan.settings, fixed), a.trials)
+    if trials < a.trials:
+        notes().print(f"the search space has {trials} points in all: {trials} trials")
+    with _session(plan, a) as ray, SweepView(ray.plan, trials, ray.screen) as view:
+        outcome = run_sweep(ray.plan, trials, fixed, ray.capacity, ray.folder, view)
     return _finish(plan, outcome.rows, a, outcome.interrupted)
+
+
+def _session(plan: Any, a: argparse.Namespace) -> Any:
+    from orchestrator.runtime import session
+
+    def say(text: str) -> None:
+        notes().print(text, style="dim", soft_wrap=True)
+
+    return session(plan, "train.gpus_per_worker" in _changes(a), say)
 
 
 def _changes(a: argparse.Namespace) -> dict[str, Any]:
@@ -143,41 +151,10 @@ def _plan(a: argparse.Namespace) -> Any:
         Storage(a.data),
         Storage(a.storage),
         a.name,
-        note=lambda text: say.print(text, style="dim", highlight=False),
+        note=lambda text: say.print(text, style="dim"),
     )
     announce(plan, a.data, say)
     return plan
-
-
-class _Ray:
-    """Ray with its chatter in a log file, the terminal ours, and GPUs used where the cluster has them."""
-
-    def __init__(self, plan: Any, a: argparse.Namespace) -> None:
-        self.plan, self.arguments = plan, a
-        self.folder = plan.run.local() if plan.run.is_local else Path(mkdtemp(prefix="samsweep-"))
-
-    def __enter__(self) -> tuple[Any, Any, Path, Any]:
-        from contextlib import ExitStack
-
-        from rich.console import Console
-
-        from orchestrator.runtime import check_here, quiet, ray_cluster
-
-        check_here(self.plan.settings.train)
-        plan, log = self.plan, self.folder / "ray.log"
-        notes().print(f"starting Ray; its log is {log}", style="dim", highlight=False, soft_wrap=True)
-        with ExitStack() as stack:
-            screen = stack.enter_context(quiet(log))
-            capacity = stack.enter_context(ray_cluster(log))
-            if capacity.gpus and "train.gpus_per_worker" not in _changes(self.arguments):
-                plan = dataclasses.replace(plan, settings=plan.settings.replace({"train.gpus_per_worker": 1.0}))
-            if capacity.dashboard:
-                Console(file=screen).print(f"dashboard: {capacity.dashboard}", style="dim", highlight=False)
-            self.stack = stack.pop_all()
-        return plan, capacity, self.folder, screen
-
-    def __exit__(self, *error: Any) -> None:
-        self.stack.__exit__(*error)
 
 
 def _finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool) -> int:
@@ -198,16 +175,15 @@ def _finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool
         out.print(trials_table(rows, plan.task.objective, plan.task.metrics, plan.task.mode))
         if best:
             folder = plan.run / TRIALS / best.trial
-            out.print(f"best checkpoint  {folder.path(checkpoint.FILE)}", soft_wrap=True, highlight=False)
-            out.print(f"overlays         {plan.run.path('overlays/sheet.png')}", soft_wrap=True, highlight=False)
-            again = f" --storage {a.storage}" if a.storage != "results" else ""
+            out.print(f"best checkpoint  {folder.path(checkpoint.FILE)}", soft_wrap=True)
+            out.print(f"overlays         {plan.run.path('overlays/sheet.png')}", soft_wrap=True)
+            again = f" --storage {shlex.quote(a.storage)}" if a.storage != "results" else ""
             out.print(
                 f"next             samsweep predict --run {plan.name} --images DIR --out DIR{again}",
                 soft_wrap=True,
-                highlight=False,
             )
     if interrupted:
-        notes().print(f"interrupted; what was finished is kept under {plan.run.uri}", highlight=False, soft_wrap=True)
+        notes().print(f"interrupted; what was finished is kept under {plan.run.uri}", soft_wrap=True)
         return 130
     if not best:
         cause = next((r.cause for r in rows if r.cause), "no trial completed")

@@ -13,6 +13,7 @@ from PIL import Image
 from orchestrator.data.schema import first_line
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
+DEEP = 4096  #: a deep image whose brightest level is below would turn out black: 8 or 12 bits in a 16-bit file
 LOSSY = ("JPEG", "MPO", "WEBP")
 SOFT = 32  #: how far JPEG ringing and soft edges may stray from 0 and 255
 
@@ -53,13 +54,13 @@ def check_pair(image: bytes, mask: bytes) -> Checked:
 
 
 def decode_image(data: bytes) -> NDArray[np.uint8]:
-    """Any encoded image as HxWx3 uint8 RGB; alpha is dropped, 16 bits are scaled to 8. Raises BadImage."""
+    """Any encoded image as HxWx3 uint8 RGB; alpha is dropped, 65535 levels become 255. Raises BadImage."""
     image = _open(data)
     if image.mode.startswith(("I", "F")):
         grey = np.nan_to_num(np.asarray(image, dtype=np.float64)).clip(min=0)
-        top = grey.max(initial=0)
-        if top > 255:
-            grey *= 255 / max(top, 65535)
+        if grey.max(initial=0) < DEEP:
+            raise BadImage(f"uses only {int(grey.max(initial=0))} of 65535 levels; convert it to 8 bits first")
+        grey *= 255 / max(grey.max(), 65535)
         return np.repeat((grey + 0.5).astype(np.uint8)[:, :, None], 3, axis=2)
     try:
         return np.array(image.convert("RGB"), dtype=np.uint8)
@@ -113,8 +114,8 @@ def _threshold(image: Image.Image) -> int:
     """
     values = _plane(image)
     top = int(values.max(initial=0))
-    if top == 1 and values.min() == 0:
-        return 0
+    if top == 1 and (values.min() == 0 or image.format not in LOSSY):
+        return 0  # coded {0, 1}; a constant 1 is all foreground
     if top == 65535 and not np.isin(values, (0, 65535)).all():
         raise _not_binary(values)
     if values.min(initial=0) < 0 or (top > 255 and top != 65535):

@@ -22,8 +22,7 @@ from orchestrator.storage import Storage
 
 METHODS = registry.names()
 TRAINED = [n for n in METHODS if registry.load(n).trains]
-#: Methods whose module starts neutral: at step 0 they are SAM without a prompt.
-NEUTRAL = ["decoder"]
+NEUTRAL = [n for n in METHODS if registry.load(n).neutral]
 #: Further settings of a method that must hold as the defaults do.
 VARIANTS: dict[str, list[dict[str, object]]] = {
     "mca": [
