@@ -68,7 +68,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 .PHONY: test
 test: $(VENV)/.installed ## the quick suite
-	@$(BIN)/python -m pytest -m 'not s3'
+	@$(BIN)/python -m pytest -m 'not s3 and not slow'
+
+.PHONY: test-faults
+test-faults: $(VENV)/.installed ## killed workers and failing trials on a real Ray
+	@$(BIN)/python -m pytest -m slow
 
 .PHONY: test-s3
 test-s3: $(VENV)/.installed ## data and results in a real S3 store (a one-node Ceph; Debian, root)

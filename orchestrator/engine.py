@@ -105,6 +105,8 @@ class Engine:
         """(row, foreground probability HxW at original resolution) of each real image of a batch."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16):
             logits = self.method.predict(batch.to(self.device))
+        if not torch.isfinite(logits).all():
+            raise NotFinite("the predicted masks are not finite; try a lower train.lr")
         for i in range(len(batch)):
             if batch.weight[i] > 0:
                 yield int(batch.index[i]), to_original(logits[i, 0], batch.valid[i], batch.size[i])

@@ -105,7 +105,7 @@ class Storage:
             finally:
                 beside.unlink(missing_ok=True)
         except OSError as error:
-            raise _writing_failed(target, error) from error
+            raise writing_failed(target, error) from error
 
     def remove(self, name: str = "") -> None:
         """Delete a file or a whole folder; nothing happens where there is none."""
@@ -146,14 +146,15 @@ class Storage:
         except UserError:
             raise
         except Exception as error:
-            raise _writing_failed(self.uri, error) from error
+            raise writing_failed(self.uri, error) from error
         finally:
             for folder in made:
                 with contextlib.suppress(OSError):
                     folder.rmdir()  # only while it is empty
 
 
-def _writing_failed(target: str, error: Exception) -> UserError:
+def writing_failed(target: str, error: Exception) -> UserError:
+    """What to tell the user when ``target`` could not be written."""
     code = getattr(error, "errno", None)
     if code in (errno.ENOSPC, errno.EDQUOT):
         return UserError(f"{target}: no space left; free some or choose another place")

@@ -20,6 +20,7 @@ from orchestrator.ray_storage import ray_storage
 from orchestrator.results import TRIALS, Row, make_row, write_row
 from orchestrator.runtime import Capacity
 from orchestrator.space import Space
+from orchestrator.storage import writing_failed
 from orchestrator.study import FILE as JOURNAL
 from orchestrator.study import StudySearch
 from orchestrator.trial import METRIC, RAY_FOLDER, run_trial
@@ -92,9 +93,14 @@ def run_sweep(
             failure_config=ray.tune.FailureConfig(max_failures=0),
         ),
     )
-    tuner.fit()
-    recorder.close_open_trials()
-    ray.kill(mailbox)
+    try:
+        tuner.fit()
+    except OSError as error:
+        # Tune's and Optuna's own files lie under STORAGE too
+        recorder.fault = recorder.fault or writing_failed(run.uri, error)
+    finally:
+        recorder.close_open_trials("the sweep ended" if recorder.fault else "interrupted by the user")
+        ray.kill(mailbox)
     if recorder.fault:
         raise recorder.fault
     return Outcome(recorder.rows, interrupted=len(recorder.rows) < trials or recorder.stopped)
@@ -185,16 +191,20 @@ class Recorder(ray.tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._end(trial.trial_id, "failed")
 
-    def close_open_trials(self) -> None:
-        """Rows for trials that an interruption cut off."""
+    def close_open_trials(self, cause: str) -> None:
+        """Rows for trials that were cut off by what ended the sweep."""
         for trial in [t for t in self._began if t not in {row.trial for row in self.rows}]:
             self.stopped = True
-            self._end(trial, "stopped", "interrupted by the user")
+            self._end(trial, "stopped", cause)
 
     def _end(self, trial: str, status: str, cause: str | None = None) -> None:
         said = ray.get(self.mailbox.close.remote(trial))
         if status == "failed":
             cause = said or "the trial's process died; see ray.log"
+            if "no space left" in cause.lower():  # nor will there be for the next trial
+                self.fault = self.fault or UserError(
+                    f"{self.plan.run.uri}: no space left; free some, or another STORAGE"
+                )
         row = make_row(
             self.plan,
             trial,

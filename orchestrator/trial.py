@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import asdict
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import ray
 import ray.train
 import ray.tune
+from ray.exceptions import RayActorError
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
 from orchestrator.config import from_flat
+from orchestrator.errors import UserError
 from orchestrator.job import Job
 from orchestrator.mailbox import PostEpochs
 from orchestrator.ray_storage import ray_storage
@@ -53,13 +57,31 @@ def opened(letter: tuple[str, Any]) -> dict[str, Any] | None:
 
 
 def fit(job: Job, trial: str, mailbox: Any) -> None:
-    """Run a job under Ray Train to its end, whatever that is; its letters tell."""
-    try:
-        _trainer(job, trial, mailbox).fit()
-        letter: tuple[str, Any] = ("done", None)
-    except Exception as error:
-        letter = ("failed", cause(error))
+    """Run a job under Ray Train to its end, whatever that is; its letters tell.
+
+    A worker that died without a word is restarted once, from the last checkpoint: the run keeps its name, by
+    which Ray Train finds it. What our own code raised would be raised again. Ray Train's own restarts are
+    off, because a controller that is ended in the middle of one leaves its placement group, and with it the
+    trial's cores, taken for ever.
+    """
+    for last in (False, True):
+        try:
+            _trainer(job, trial, mailbox).fit()
+        except Exception as error:
+            if _died(error) and not last:
+                continue
+            letter: tuple[str, Any] = ("failed", cause(error))
+        else:
+            letter = ("done", None)
+        break
     ray.get(mailbox.put.remote(trial, *letter))
+
+
+def _died(error: Exception) -> bool:
+    """Whether a run failed because processes died, not because code raised."""
+    failures = list(getattr(error, "worker_failures", {}).values())
+    dead = (RayActorError, WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
+    return bool(failures) and any(isinstance(f, dead) for f in failures)
 
 
 def _trainer(job: Job, trial: str, mailbox: Any) -> TorchTrainer:
@@ -69,7 +91,7 @@ def _trainer(job: Job, trial: str, mailbox: Any) -> TorchTrainer:
     path, filesystem = ray_storage(Storage(job.trial))
     return TorchTrainer(
         train_loop,
-        train_loop_config={"job": asdict(job), "trial": trial, "mailbox": mailbox},
+        train_loop_config=asdict(job),
         scaling_config=ray.train.ScalingConfig(
             num_workers=t.workers, use_gpu=t.gpus_per_worker > 0, resources_per_worker=resources
         ),
@@ -79,20 +101,21 @@ def _trainer(job: Job, trial: str, mailbox: Any) -> TorchTrainer:
             storage_filesystem=filesystem,
             callbacks=[PostEpochs(mailbox, trial)],
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
-            failure_config=ray.train.FailureConfig(max_failures=1, controller_failure_limit=3),
+            failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=3),
         ),
     )
 
 
 def cause(error: BaseException) -> str:
-    """The innermost reason of a failed run, in one line."""
-    failures = getattr(error, "worker_failures", None)
-    if failures:
-        error = next(iter(failures.values()))
-    while True:
-        inner = getattr(error, "cause", None) or error.__cause__
-        if not isinstance(inner, BaseException) or inner is error:
-            break
-        error = inner
+    """The reason of a failed run in one line: that of the rank which failed first, not of those it left."""
+    failures = list(getattr(error, "worker_failures", {}).values()) or [error]
+    lines = [_last_line(failure) for failure in failures]
+    told = [line for line in lines if not re.search(r"gloo|nccl|connection closed", line, re.IGNORECASE)]
+    return (told or lines)[0][:400]
+
+
+def _last_line(error: BaseException) -> str:
+    error = getattr(error, "_base_exc", error)  # as Ray Train hands on what our code raised
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"[:400]
+    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+    return kind + (lines[-1] if lines else "no message")

@@ -9,28 +9,14 @@ import ray.train
 import ray.train.torch
 import torch
 
-from orchestrator.errors import UserError
 from orchestrator.job import Job, run_job
 from orchestrator.ranks import Ranks
 
 
 def train_loop(config: dict[str, Any]) -> None:
-    """Ray Train's loop per worker. ``config``: a ``job``, the ``trial``'s name and the ``mailbox``.
-
-    What our own code raises would be raised again by a restart, so it ends the trial by a letter at once;
-    Ray Train restarts only workers that died without a word.
-    """
-    try:
-        _run(Job(**config["job"]))
-    except Exception as error:
-        cause = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        line = (cause.splitlines() or ["no message"])[0][:400]
-        ray.get(config["mailbox"].put.remote(config["trial"], "failed", line))
-        raise
-
-
-def _run(job: Job) -> None:
+    """Ray Train's loop per worker. ``config``: the fields of a ``Job``."""
     context = ray.train.get_context()
+    job = Job(**config)
     torch.set_num_threads(max(1, int(job.settings["train.cpus_per_worker"])))
 
     def report(record: dict[str, Any], folder: Path | None) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from orchestrator.cli import main
 from orchestrator.cli.main import build_parser
@@ -119,3 +120,61 @@ def test_stand_in_is_loud(here: Path, capsys: pytest.CaptureFixture[str], monkey
     assert main(["leaderboard", "--json"]) == 0
     (entry,) = json.loads(capsys.readouterr().out)["results"]
     assert entry["stand_in"] is True
+
+
+def test_names_with_brackets_are_printed_as_they_are(
+    here: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "sam", "tiny", "--local", "--data", str(tiny_data), "--storage", "st [old]", "--name", "n"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert f"{here}/st [old]/n/trials/single/best.safetensors" in said and "--storage 'st [old]'" in said
+    assert (here / "st [old]/n/overlays/sheet.png").is_file()
+
+
+def test_weights_that_have_moved_can_be_given(here: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    from methods.backbone.build import build
+
+    torch.save(build("vit_t").state_dict(), here / "my weights.pth")
+    options = "backbone.checkpoint='my weights.pth' train.batch=4"
+    words = ["train", "decoder", "tiny", "--local", "--epochs", "1", "--data", str(tiny_data), "--set", options]
+    assert main([*words, "--name", "n"]) == 0
+    (here / "moved").mkdir()
+    (here / "my weights.pth").rename(here / "moved/w.pth")
+    (here / "images").mkdir()
+    Image.new("RGB", (40, 30)).save(here / "images/a.png")
+    ask = ["predict", "--run", "n", "--images", "images", "--out", "o"]
+    assert f"{here}/my weights.pth: no such checkpoint file" in fails(capsys, *ask)
+    assert main([*ask, "--checkpoint", "moved/w.pth"]) == 0
+    other = build("vit_t")
+    other.image_encoder.pos_embed.data += 1
+    torch.save(other.state_dict(), here / "other.pth")
+    assert "trained on other weights of vit_t" in fails(capsys, *ask, "--checkpoint", "other.pth")
+
+
+def test_a_checkpoint_of_another_size_is_refused_before_anything_starts(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    from methods.backbone.build import build
+
+    torch.save(build("vit_t").state_dict(), here / "t.pth")
+    words = ("train", "mca", "cod10k", "--backbone", "vit_b", "--set", "backbone.checkpoint=t.pth")
+    assert "t.pth: not a checkpoint of SAM vit_b" in fails(capsys, *words)
+    assert sorted(p.name for p in here.iterdir()) == ["t.pth"]
+
+
+def test_a_zero_shot_method_measures_a_test_set_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = here / "Imgs"
+    source.mkdir()
+    for i in range(3):
+        Image.new("RGB", (40, 30), (i, 9, 9)).save(source / f"animal-{i}.jpg")
+        Image.new("L", (40, 30), 255).save(source / f"animal-{i}.png")
+    assert main(["ingest", "chameleon", "--source", str(here)]) == 0
+    assert "has a test split only" in fails(capsys, "train", "decoder", "chameleon", "--local")
+    assert main(["train", "sam", "chameleon", "--local", "--json"]) == 0
+    (trial,) = json.loads(capsys.readouterr().out)["trials"]
+    assert trial["status"] == "completed" and "s_measure" in trial["test"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -85,9 +86,37 @@ def test_two_ranks_see_the_order_of_one(polyps: Path) -> None:
     assert two["test"] == pytest.approx(one["test"], rel=1e-2, abs=5e-3)
 
 
-def test_failed_trials_say_why(polyps: Path) -> None:
-    words = ("sweep", "decoder", "polyps", "--trials", "2", "--epochs", "1", "--name", "bad")
+@pytest.mark.slow
+def test_failed_trials_say_why_and_leave_room_for_the_next(polyps: Path) -> None:
+    """Three trials, of which at most two fit at once: a failed one must give its cores back."""
+    words = ("sweep", "decoder", "polyps", "--trials", "3", "--epochs", "1", "--name", "bad")
     done = samsweep(*words, "--set", "train.lr=1e30 train.batch=8", cwd=polyps, code=2)
     assert "run 'bad' has no completed trial: NotFinite: the loss is not finite in epoch 1, step 2" in done.stderr
     rows = read_rows(Storage(str(polyps / "results")), "bad")
-    assert [r["status"] for r in rows] == ["failed"] * 2 and all("NotFinite" in r["cause"] for r in rows)
+    assert [r["status"] for r in rows] == ["failed"] * 3 and all("NotFinite" in r["cause"] for r in rows)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_restarted_from_its_last_epoch(polyps: Path) -> None:
+    words = ["train", "decoder", "polyps", "--workers", "2", "--epochs", "6", "--name", "killed"]
+    command = [sys.executable, "-c", "import sys; from orchestrator.cli import main; sys.exit(main())", *words]
+    with subprocess.Popen(command, cwd=polyps, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        killed = False
+        for line in process.stderr:
+            if line.startswith("epoch 2/6") and not killed:
+                os.kill(_worker_of(process.pid), signal.SIGKILL)
+                killed = True
+    assert killed and process.returncode == 0
+    (row,) = read_rows(Storage(str(polyps / "results")), "killed")
+    assert [e["epoch"] for e in row["epochs"]] == [1, 2, 3, 4, 5, 6] and row["status"] == "completed"
+
+
+def _worker_of(pid: int) -> int:
+    """One of the Ray Train workers below a process."""
+    table = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in table.splitlines()[1:]]
+    below = {pid}
+    for _ in rows:
+        below |= {int(child) for child, parent, _ in rows if int(parent) in below}
+    return next(int(child) for child, _, args in rows if int(child) in below and "RayTrainWorker" in args)

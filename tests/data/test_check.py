@@ -168,3 +168,19 @@ def test_orientation_is_not_applied() -> None:
     exif = image.getexif()
     exif[0x0112] = 6
     assert decode_image(saved(image, "JPEG", exif=exif)).shape == (24, 32, 3)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [Image.new("1", (32, 24), 1), Image.new("L", (32, 24), 1), Image.new("L", (32, 24), 255)],
+    ids=["one bit", "coded 0/1", "coded 0/255"],
+)
+def test_a_mask_that_is_all_foreground_stays_so(mask: Image.Image) -> None:
+    data = saved(mask)
+    assert decode_mask(data, check_mask(data)).all()
+
+
+def test_eight_bits_in_a_deep_file_are_refused() -> None:
+    """Scaled like its neighbours it would be black; scaled by its own top it would be another scale."""
+    with pytest.raises(BadImage, match="uses only 255 of 65535 levels; convert it to 8 bits"):
+        decode_image(encode(np.arange(256, dtype=np.uint16).reshape(16, 16)))
