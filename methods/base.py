@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -43,7 +44,7 @@ class NoOptions:
 Prediction = dict[str, Tensor]  #: at least ``logits``: Bx1xSxS float
 
 
-class Method(nn.Module):
+class Method(nn.Module, ABC):
     """One paper's way to adapt SAM.
 
     A subclass lives in ``methods/<name>.py``, is found by its file's name, and says in class attributes
@@ -67,17 +68,17 @@ class Method(nn.Module):
         self.options = options if options is not None else self.Options()
         self.sam.requires_grad_(False)
 
+    @abstractmethod
     def forward(self, batch: Batch) -> Prediction:
         """Everything that the loss needs: ``logits`` Bx1xSxS and the method's own features."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         """Named scalars whose weighted sum (``loss_weights``) is minimised.
 
         Each is this rank's share, scaled so that the mean over ranks is the value for the whole global
         batch; ``methods.parts.distributed.global_mean`` does that.
         """
-        raise NotImplementedError
 
     def loss_weights(self) -> dict[str, float]:
         """The weight of each loss; 1 for those not named."""
