@@ -35,7 +35,14 @@ class SweepView:
 
     def __enter__(self) -> SweepView:
         if self.console.is_terminal:
-            self.live = Live(console=self.console, get_renderable=self.render, refresh_per_second=2, transient=True)
+            self.live = Live(
+                console=self.console,
+                get_renderable=self.render,
+                refresh_per_second=2,
+                transient=True,
+                redirect_stdout=False,  # what others print belongs in the log, not above the table
+                redirect_stderr=False,
+            )
             self.live.__enter__()
         return self
 
