@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -154,4 +154,4 @@ if __name__ == "__main__":
         for key, value in found.items():
             print(f"export {key}={value}")
         sys.stdout.flush()
-        os.pause() if hasattr(os, "pause") else time.sleep(1e9)
+        signal.pause()
