@@ -21,7 +21,7 @@ class Batch:
     """
 
     image: Tensor  #: Bx3xSxS uint8 RGB, resized; padding (if any) at the right and bottom
-    mask: Tensor  #: Bx1xSxS uint8, 1 = foreground
+    mask: Tensor  #: BxPxSxS uint8, 1 = foreground; P = the masks that the method asks for, mostly 1
     valid: Tensor  #: Bx2 int64, height and width of the part of the input that shows the image
     size: Tensor  #: Bx2 int64, height and width of the original image
     index: Tensor  #: B int64, row in the split
@@ -61,6 +61,10 @@ class Method(nn.Module, ABC):
     trains: ClassVar[bool] = True
     #: Whether it starts neutral: at step 0 it is SAM without a prompt.
     neutral: ClassVar[bool] = False
+    #: Masks of an image that a batch holds in training.
+    masks: int = 1
+    #: ``flip``: mirrored half of the time. ``scene``: random crops, turns and colours.
+    augment: str = "flip"
 
     def __init__(self, sam: Sam, options: Any = None) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ def build_method(settings: Settings) -> Method:
     """
     path = checkpoint_path(settings)
     try:
-        sam = backbone.build(settings.backbone.name, path)
+        sam = backbone.build(settings.backbone.name, path, starts_random(settings))
     except ValueError as error:
         raise UserError(str(error)) from error
     torch.manual_seed(settings.train.seed)
@@ -56,16 +56,18 @@ def _with_options(settings: Settings, sam: Sam) -> Method:
 
 
 def checkpoint_path(settings: Settings) -> Path | None:
-    """Where the backbone's weights are; None for vit_t without any, which then starts from its fixed seed."""
+    """Where the backbone's weights are; None for random ones."""
     name, given = settings.backbone.name, settings.backbone.checkpoint
-    if given is None and not backbone.SIZES[name].official:
+    if starts_random(settings):
         return None
+    if given is None and not backbone.SIZES[name].official:
+        return backbone.BUNDLED
     return local_checkpoint(name, given)
 
 
 def starts_random(settings: Settings) -> bool:
-    """Whether the backbone has no trained weights at all."""
-    return checkpoint_path(settings) is None
+    """Whether the backbone starts without trained weights, as the user asked."""
+    return settings.backbone.start == "random"
 
 
 def pick_device() -> torch.device:

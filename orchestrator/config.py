@@ -23,8 +23,9 @@ BACKBONES = ("vit_t", "vit_b", "vit_l", "vit_h")
 class BackboneSettings:
     name: str = option("vit_t", "size of SAM", BACKBONES)
     checkpoint: str | None = option(
-        None, "path of its weights; unset: what `samsweep weights fetch` brought", path=True
+        None, "path of its weights; unset: vit_t's own, or what `samsweep weights fetch` brought", path=True
     )
+    start: str = option("trained", "from trained weights, or from random ones", ("trained", "random"))
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,13 @@ class TrainSettings:
     batch: int = option(8, "global batch over all ranks; SAM-Adapter: 4 GPUs x 2", at_least=1)
     lr: float = option(2e-4, "AdamW's learning rate; SAM-Adapter: 2e-4", more_than=0)
     lr_min: float = option(1e-7, "where the cosine ends, at most lr; SAM-Adapter: 1e-7", at_least=0)
+    schedule: str = option(
+        "epochs", "the cosine falls with each epoch (SAM-Adapter), or with each step", ("epochs", "steps")
+    )
+    warmup: int = option(0, "steps in which the rate rises to lr; with schedule=steps", at_least=0)
+    clip: float = option(0.0, "the gradient's greatest norm; 0: no limit", at_least=0)
+    samples: int = option(0, "samples of an epoch; 0: the whole split", at_least=0)
+    patience: int = option(0, "epochs without a better one after which it stops; 0: never", at_least=0)
     weight_decay: float = option(0.01, "AdamW's weight decay; PyTorch's default, as SAM-Adapter", at_least=0)
     seed: int = option(0, "seed of initialisation, order and augmentation", at_least=0, at_most=2**31 - 1)
     precision: str = option("auto", "bf16 where the machine does it fast", ("auto", "fp32", "bf16"))
@@ -199,5 +207,7 @@ def _check_together(settings: Settings) -> None:
         raise UserError(
             f"train.gpus_per_worker={train.gpus_per_worker}: a fraction of a GPU works only with train.workers=1"
         )
+    if settings.backbone.start == "random" and settings.backbone.checkpoint:
+        raise UserError("backbone.start=random: there is a backbone.checkpoint too; give one of them")
     if train.workers > train.batch:
         raise UserError(f"train.workers={train.workers}: more ranks than train.batch={train.batch}; raise the batch")

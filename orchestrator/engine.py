@@ -20,7 +20,7 @@ from methods.base import Batch, Method
 from orchestrator.build import pick_precision
 from orchestrator.config import Settings
 from orchestrator.data.loader import Loader
-from orchestrator.data.order import epoch_order, eval_batches, rank_batches
+from orchestrator.data.order import epoch_part, eval_batches, rank_batches
 from orchestrator.data.reader import DataSplit
 from orchestrator.masks import to_original
 from orchestrator.metrics import image_metrics, mean_metrics
@@ -45,7 +45,7 @@ class Engine:
         self.method = method.to(device)
         self.side = int(method.sam.image_encoder.img_size)
         self.dtype = pick_precision(settings.train.precision, device)
-        trained = [p for p in method.parameters() if p.requires_grad]
+        self._trained = trained = [p for p in method.parameters() if p.requires_grad]
         self.optimizer = _adamw(trained, settings) if trained else None
         self.model: torch.nn.Module = self.method
         if ranks.world > 1 and trained:
@@ -59,14 +59,17 @@ class Engine:
     def train_epoch(self, epoch: int) -> dict[str, Any]:
         """One pass over the training split. A method that trains nothing has nothing to pass over."""
         began = time.perf_counter()
-        rate = self._set_rate(epoch)
-        order = epoch_order(len(self.train_split), self.settings.train.seed, epoch)
+        t = self.settings.train
+        order = epoch_part(len(self.train_split), t.seed, epoch, t.samples)
+        steps = -(-len(order) // t.batch)
         sums: dict[str, float] = {}
         seen: list[np.ndarray] = []
         self.model.train()
+        rate = t.lr
         if self.optimizer is None:
             order = order[:0]
         for batch in self._batches(self.train_split, order, epoch, train=True):
+            rate = self._set_rate(epoch, len(seen), steps)
             losses = self._step(batch, epoch, len(seen))
             real = batch.weight > 0
             seen.append(batch.index[real].cpu().numpy())
@@ -133,14 +136,22 @@ class Engine:
         assert self.optimizer is not None
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
+        if self.settings.train.clip:
+            torch.nn.utils.clip_grad_norm_(self._trained, self.settings.train.clip)
         self.optimizer.step()
         return losses
 
-    def _set_rate(self, epoch: int) -> float:
-        """Cosine over the epochs from lr to lr_min, stepped per epoch, no warm-up (SAM-Adapter)."""
+    def _set_rate(self, epoch: int, step: int, steps: int) -> float:
+        """Cosine from lr to lr_min: by epoch without warm-up (SAM-Adapter), or by step after a linear warm-up."""
         t = self.settings.train
         low = min(t.lr_min, t.lr)
-        rate = low + (t.lr - low) * (1 + math.cos(math.pi * (epoch - 1) / t.epochs)) / 2
+        done = (epoch - 1) / t.epochs
+        rise = 1.0
+        if t.schedule == "steps":
+            now, whole = (epoch - 1) * steps + step, t.epochs * steps
+            rise = min(1.0, (now + 1) / t.warmup) if t.warmup else 1.0
+            done = max(0, now - t.warmup) / max(1, whole - t.warmup)
+        rate = rise * (low + (t.lr - low) * (1 + math.cos(math.pi * done)) / 2)
         if self.optimizer:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
@@ -161,6 +172,8 @@ class Engine:
             epoch=epoch,
             train=train,
             threads=self.settings.data.threads,
+            augment=self.method.augment,
+            masks=self.method.masks,
         )
 
     def _batch_size(self, order: np.ndarray, step: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,8 @@ from orchestrator.data.catalogue import TASKS, Task
 from orchestrator.data.reader import Dataset, DataSplit, holdout, open_dataset
 from orchestrator.engine import Engine
 from orchestrator.errors import UserError
-from orchestrator.metrics import METRICS
+from orchestrator.metrics import MASK_METRICS
+from orchestrator.prompted import evaluate_prompts
 from orchestrator.ranks import Ranks
 from orchestrator.storage import Storage
 
@@ -72,7 +74,8 @@ def selection_splits(dataset: Dataset, settings: Settings) -> tuple[DataSplit, D
 def run_job(job: Job, ranks: Ranks, device: torch.device, report: Report, resume: Path | None = None) -> None:
     """Train, keep the best epoch's weights under ``job.trial``, test them, and report each epoch.
 
-    The last epoch's record also has ``test``: the best epoch's metrics on the test split.
+    The last epoch's record also has ``test``: the best epoch's metrics on the test split. The first one of a
+    continued run has ``earlier``: the records of the epochs before it.
     """
     settings = job.full_settings()
     dataset = open_dataset(Storage(job.data), settings.dataset)
@@ -82,10 +85,16 @@ def run_job(job: Job, ranks: Ranks, device: torch.device, report: Report, resume
     backbone = fingerprint(method.sam)
     engine = Engine(settings, method, train, device, ranks)
     best = _Best(task)
-    start = _resume(engine, best, resume, device) if resume else 1
+    history: list[dict[str, Any]] = _resume(engine, best, resume, device) if resume else []
+    start = len(history) + 1
+    if history and _is_last(history[-1], settings):  # stopped between its last epoch and its end
+        record = history.pop() | {"earlier": list(history)}
+        record["test"] = _test(engine, task, dataset, job)
+        report(record, None)
+        return
     for record in engine.epochs(start):
         began = time.perf_counter()
-        record["val"] = engine.evaluate(val, task.metrics)
+        record["val"] = _measure(engine, task, val, task.metrics)
         record["chosen_on"] = chosen_on
         record["trained_parameters"] = sum(p.numel() for p in method.parameters() if p.requires_grad)
         if best.improved_by(record) and ranks.first:
@@ -95,14 +104,39 @@ def run_job(job: Job, ranks: Ranks, device: torch.device, report: Report, resume
             Storage(job.trial).write(checkpoint.FILE, checkpoint.dump(method, about))
         record["best_epoch"], record["objective"] = best.epoch, record["val"][task.objective]
         record["best"] = best.value
-        with _state_folder(engine, method, best, record, ranks) as folder:
-            if record["epoch"] == settings.train.epochs:
-                ranks.gather(None)  # the first rank has written the best checkpoint
-                _, tensors = checkpoint.read(Storage(job.trial))
-                checkpoint.apply(method, tensors, job.trial)
-                record["test"] = engine.evaluate(dataset.split("test"), tuple(METRICS))
-            record["eval_seconds"] = time.perf_counter() - began
+        record["eval_seconds"] = time.perf_counter() - began
+        history.append(dict(record))
+        last = _is_last(record, settings)
+        with _state_folder(engine, method, best, history, ranks) as folder:
+            if last:
+                record["test"] = _test(engine, task, dataset, job)
+                record["eval_seconds"] = time.perf_counter() - began
+            if resume and len(history) == start:
+                record["earlier"] = history[:-1]
             report(record, folder)
+        if last:
+            return
+
+
+def _is_last(record: dict[str, Any], settings: Settings) -> bool:
+    """Whether an epoch was the last one: of all, or after ``patience`` without a better one."""
+    t = settings.train
+    return bool(record["epoch"] >= t.epochs or 0 < t.patience <= record["epoch"] - record["best_epoch"])
+
+
+def _test(engine: Engine, task: Task, dataset: Dataset, job: Job) -> dict[str, float]:
+    """The best epoch's metrics on the test split."""
+    engine.ranks.gather(None)  # the first rank has written the best checkpoint
+    _, tensors = checkpoint.read(Storage(job.trial))
+    checkpoint.apply(engine.method, tensors, job.trial)
+    return _measure(engine, task, dataset.split("test"), tuple(MASK_METRICS))
+
+
+def _measure(engine: Engine, task: Task, split: DataSplit, names: tuple[str, ...]) -> dict[str, float]:
+    """Prompts for each mask where the task asks for that, else one mask an image by the metrics named."""
+    if task.prompted:
+        return evaluate_prompts(engine.method, split, engine.device, engine.dtype, engine.ranks)
+    return engine.evaluate(split, names)
 
 
 class _Best:
@@ -121,14 +155,14 @@ class _Best:
 
 @contextmanager
 def _state_folder(
-    engine: Engine, method: Method, best: _Best, record: dict[str, Any], ranks: Ranks
+    engine: Engine, method: Method, best: _Best, history: list[dict[str, Any]], ranks: Ranks
 ) -> Iterator[Path | None]:
-    """A temporary folder with the state after this epoch, on the first rank."""
+    """A temporary folder with the state after the last epoch of ``history``, on the first rank."""
     if not ranks.first:
         yield None
         return
     state = {
-        "epoch": record["epoch"],
+        "history": json.dumps(history),
         "best_epoch": best.epoch,
         "best_value": best.value,
         "weights": method.trained_state(),
@@ -141,10 +175,11 @@ def _state_folder(
         yield Path(folder)
 
 
-def _resume(engine: Engine, best: _Best, folder: Path, device: torch.device) -> int:
-    """Continue after the epoch that ``folder`` was written in; returns the next epoch."""
+def _resume(engine: Engine, best: _Best, folder: Path, device: torch.device) -> list[dict[str, Any]]:
+    """Take up the state that ``folder`` was written with; returns the records of all epochs until then."""
     state = torch.load(folder / STATE_FILE, map_location=device, weights_only=True)
     checkpoint.apply(engine.method, state["weights"], str(folder))
     engine.load_state(state)
     best.epoch, best.value = state["best_epoch"], state["best_value"]
-    return int(state["epoch"]) + 1
+    history: list[dict[str, Any]] = json.loads(state["history"])
+    return history

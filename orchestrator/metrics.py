@@ -48,7 +48,7 @@ class Metric:
     doc: str
 
 
-METRICS: dict[str, Metric] = {
+MASK_METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("s_measure", "S", "max", "", "structure measure, alpha 0.5 (Fan et al., ICCV 2017)"),
@@ -60,6 +60,16 @@ METRICS: dict[str, Metric] = {
         Metric("miou", "mIoU", "max", "", "IoU above 0.5, per image"),
     )
 }
+#: Of answers to prompts, a mask at a time; ``orchestrator.prompted`` computes them.
+PROMPT_METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("box_iou", "box IoU", "max", "", "tight box, single mask"),
+        Metric("point_iou", "point IoU", "max", "", "inner point, best of three by predicted IoU"),
+        Metric("ranking", "ranking", "max", "", "pairs of outputs that predicted IoU orders rightly; 0.5 is chance"),
+    )
+}
+METRICS = MASK_METRICS | PROMPT_METRICS
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -71,7 +81,7 @@ def image_metrics(probability: NDArray[np.float32], mask: NDArray[np.uint8], nam
     Args:
         probability: HxW, sigmoid of the logits, in [0, 1].
         mask: HxW, 0 for ground and 1 for the object.
-        names: keys of ``METRICS``.
+        names: keys of ``MASK_METRICS``.
 
     Returns:
         The metrics in the order of ``names``; all finite, ``ber`` in [0, 100], the others in [0, 1].
@@ -82,8 +92,8 @@ def image_metrics(probability: NDArray[np.float32], mask: NDArray[np.uint8], nam
     """
     wanted = list(names)
     for name in wanted:
-        if name not in METRICS:
-            raise unknown("metric", name, METRICS)
+        if name not in MASK_METRICS:
+            raise unknown("metric", name, MASK_METRICS)
     _check(probability, mask)
     raw = np.asarray(probability, dtype=np.float64)
     truth = np.asarray(mask) > 0

@@ -62,8 +62,9 @@ def make_plan(
     storage: Storage,
     name: str | None = None,
     note: Note = lambda text: None,
+    continues: bool = False,
 ) -> Plan:
-    """Check everything that can be checked before anything is started.
+    """Check everything that can be checked before anything is started. ``continues``: the run may be there.
 
     Raises:
         UserError: an unknown name, a value that does not fit, missing weights, damaged data, or a STORAGE
@@ -72,7 +73,7 @@ def make_plan(
     settings = make_settings(method, dataset, changes)
     check_name(dataset)
     run = name or f"{method}-{dataset}-{datetime.now():%Y%m%d-%H%M%S}"
-    check_run_name(run, storage)
+    check_run_name(run, storage, continues)
     check_method(settings)
     root, opened = find_data(dataset, data, note)
     task = TASKS[opened.manifest.task]
@@ -93,11 +94,11 @@ def make_plan(
     )
 
 
-def check_run_name(name: str, storage: Storage) -> None:
+def check_run_name(name: str, storage: Storage, continues: bool = False) -> None:
     """A run's name is a folder of its own."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UserError(f"NAME={name}: letters, digits, '.', '-' and '_' only")
-    if storage.exists(name):
+    if storage.exists(name) and not continues:
         raise UserError(f"NAME={name}: that run is there already under {storage.uri}; choose another name")
 
 

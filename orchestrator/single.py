@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from rich.console import Console
 
 from orchestrator.build import pick_device
 from orchestrator.errors import UserError
-from orchestrator.job import Job, run_job
+from orchestrator.job import STATE_FILE, Job, run_job
 from orchestrator.metrics import METRICS
 from orchestrator.plan import Plan
 from orchestrator.ranks import Ranks
@@ -20,20 +21,36 @@ from orchestrator.results import TRIALS, Row, make_row, write_row
 TRIAL = "single"  #: the trial's name where there is only one
 
 
-def train_here(plan: Plan, screen: Console) -> Row:
-    """Train in this process with one rank; needs no Ray."""
+def train_here(plan: Plan, screen: Console, keep: bool = False) -> Row:
+    """Train in this process with one rank; needs no Ray.
+
+    With ``keep`` the state after each epoch stays in the trial's folder until the run is complete, and a
+    second call takes it up.
+    """
     epochs: list[dict[str, Any]] = []
     show = _line_per_epoch(plan, screen)
+    trial = plan.run / TRIALS / TRIAL
 
     def report(record: dict[str, Any], folder: Path | None) -> None:
-        epochs.append(record)
+        if keep and folder:
+            trial.write(STATE_FILE, (folder / STATE_FILE).read_bytes())
+        _add(epochs, record)
         show(record)
 
-    return _recorded(plan, epochs, lambda: run_job(_job(plan), Ranks(), pick_device(), report))
+    def fit() -> None:
+        with TemporaryDirectory(prefix="samsweep-") as folder:
+            state = Path(folder) / STATE_FILE
+            if keep and trial.exists(STATE_FILE):
+                state.write_bytes(trial.read(STATE_FILE))
+            resume = state.parent if state.exists() else None
+            run_job(_job(plan), Ranks(), pick_device(), report, resume)
+        trial.remove(STATE_FILE)
+
+    return _recorded(plan, epochs, fit)
 
 
-def train_on_ray(plan: Plan, screen: IO[str]) -> Row:
-    """Train with Ray Train's DDP workers."""
+def train_on_ray(plan: Plan, screen: IO[str], keep: bool = False) -> Row:
+    """Train with Ray Train's DDP workers; ``keep`` as in ``train_here``."""
     import ray
 
     from orchestrator.mailbox import open_mailbox
@@ -54,13 +71,23 @@ def train_on_ray(plan: Plan, screen: IO[str]) -> Row:
                     raise TrialFailed("the driver's process died; see ray.log")
                 if (record := opened(ray.get(letter))) is None:
                     return
-                epochs.append(record)
+                _add(epochs, record)
                 show(record)
         finally:
             ray.cancel(driver, force=True)
-            (plan.run / TRIALS / TRIAL / RAY_FOLDER).remove()
+            if not keep:
+                (plan.run / TRIALS / TRIAL / RAY_FOLDER).remove()
 
-    return _recorded(plan, epochs, follow)
+    row = _recorded(plan, epochs, follow)
+    (plan.run / TRIALS / TRIAL / RAY_FOLDER).remove()
+    return row
+
+
+def _add(epochs: list[dict[str, Any]], record: dict[str, Any]) -> None:
+    """Append an epoch; a continued run's first one brings those before it."""
+    if "earlier" in record:
+        epochs[:] = record.pop("earlier")
+    epochs.append(record)
 
 
 def _job(plan: Plan) -> Job:

@@ -41,6 +41,7 @@ def run_trial(choices: dict[str, Any], base: dict[str, Any], data: str, run: str
     job = Job(settings.flat(), data, f"{run}/{TRIALS}/{trial}")
     threading.Thread(target=fit, args=(job, trial, mailbox), daemon=True).start()
     while (record := opened(ray.get(mailbox.take.remote(trial)))) is not None:
+        record.pop("earlier", None)  # of a restarted worker; this driver has seen them
         ray.tune.report({"epoch": record["epoch"], METRIC: record["best"], "record": record})
 
 

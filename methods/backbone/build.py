@@ -9,13 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from segment_anything import sam_model_registry
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
 
-#: The seed of vit_t's weights while none are bundled.
-VIT_T_SEED = 0
+#: The seed of random weights.
+RANDOM_SEED = 0
+#: vit_t's own weights, which ship with the project; vit_t.md beside them says how they came about.
+BUNDLED = Path(__file__).with_name("vit_t.safetensors")
 
 
 @dataclass(frozen=True)
@@ -40,17 +44,23 @@ SIZES: dict[str, Size] = {
 }
 
 
-def build(name: str, checkpoint: Path | None = None) -> Sam:
+def build(name: str, checkpoint: Path | None = None, random: bool = False) -> Sam:
     """SAM of size ``name`` on the CPU, in evaluation mode.
 
-    With a checkpoint, its weights are loaded (``weights_only``, every key must fit). Without one, the
-    weights are random, drawn from ``VIT_T_SEED`` whatever the global seed is.
+    With a checkpoint, its weights are loaded (``weights_only``, every key must fit). Without one, vit_t has
+    the weights that ship with the project; ``random`` weights are drawn from ``RANDOM_SEED`` whatever the
+    global seed is.
 
     Raises:
-        ValueError: the file is no checkpoint of this size; the message is one line.
+        ValueError: the file is no checkpoint of this size, or an official size has neither a checkpoint nor
+            ``random``; the message is one line.
     """
+    if checkpoint is None and not random:
+        if SIZES[name].official:
+            raise ValueError(f"SAM {name}: no checkpoint is given; fetch one with `samsweep weights fetch {name}`")
+        checkpoint = BUNDLED
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(VIT_T_SEED)
+        torch.manual_seed(RANDOM_SEED)
         sam = _build(name)
     if checkpoint is not None:
         load_weights(sam, checkpoint, name)
@@ -64,7 +74,7 @@ def skeleton(name: str) -> Sam:
 
 
 def load_weights(sam: Sam, checkpoint: Path, name: str) -> None:
-    """Load an official-layout checkpoint; every key must be there, with its shape."""
+    """Load a checkpoint in the official layout, or its tensors as safetensors; every key must be there."""
     state = _read(checkpoint, mmap=False)
     try:
         sam.load_state_dict(state)
@@ -85,8 +95,19 @@ def check_weights(sam: Sam, checkpoint: Path, name: str) -> None:
         raise _other_size(checkpoint, name)
 
 
+def dump_weights(sam: Sam) -> bytes:
+    """All weights as safetensors: half precision, but for the frequencies of the positions."""
+    state = {
+        key: value.detach().cpu().to(torch.float32 if "gaussian" in key else torch.float16).contiguous()
+        for key, value in sam.state_dict().items()
+    }
+    return safetensors.torch.save(state)
+
+
 def _read(checkpoint: Path, mmap: bool) -> Any:
     try:
+        if checkpoint.suffix == ".safetensors":
+            return safetensors.torch.load_file(checkpoint)
         try:
             return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=mmap)
         except RuntimeError:
@@ -94,7 +115,7 @@ def _read(checkpoint: Path, mmap: bool) -> Any:
                 raise
             # a file of the old format cannot be mapped
             return torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+    except (OSError, EOFError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
         raise ValueError(f"{checkpoint}: no readable checkpoint; fetch it again") from error
 
 
@@ -150,4 +171,8 @@ def _build_small(size: Size) -> Sam:
         ),
     )
     nn.init.trunc_normal_(sam.image_encoder.pos_embed, std=0.02)
+    # SAM's frequencies all have deviation 1; a spread of them shows a small model sooner where in a patch a
+    # box ends, and still where in the image it lies
+    frequencies = sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
+    frequencies *= torch.logspace(-1, 2, frequencies.shape[1], base=2.0)
     return sam

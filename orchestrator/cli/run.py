@@ -121,17 +121,22 @@ def _session(plan: Any, a: argparse.Namespace) -> Any:
 
 
 def _changes(a: argparse.Namespace) -> dict[str, Any]:
-    """What the user typed, as dotted settings; a variable of its own and SET must not disagree."""
-    from orchestrator.config import parse_set
-
+    """What the user typed, as dotted settings."""
     named = {
         "train.epochs": a.epochs,
         "backbone.name": a.backbone,
         "train.workers": a.workers,
         "train.seed": a.seed,
     }
+    return given_changes(named, a.set)
+
+
+def given_changes(named: dict[str, Any], text: str) -> dict[str, Any]:
+    """Variables of their own (None where not given) and SET, which must not disagree."""
+    from orchestrator.config import parse_set
+
     changes: dict[str, Any] = {k: v for k, v in named.items() if v is not None}
-    for key, value in parse_set(a.set).items():
+    for key, value in parse_set(text).items():
         if key in changes and str(changes[key]) != value:
             raise UserError(f"{key} is given twice: {changes[key]} and {value}; give it once")
         changes[key] = value

@@ -19,6 +19,7 @@ class Task:
     objective: str  #: the metric that a sweep optimises
     mode: str  #: 'max' or 'min'
     loss: str  #: 'bce_iou', or 'bbce' (balanced cross-entropy)
+    prompted: bool = False  #: measured by prompts for each of an image's masks
 
 
 TASKS = {
@@ -28,6 +29,7 @@ TASKS = {
         Task("shadow", ("ber",), "ber", "min", "bbce"),
         Task("polyp", ("mdice", "miou"), "mdice", "max", "bce_iou"),
         Task("binary", ("mdice", "miou"), "mdice", "max", "bce_iou"),
+        Task("promptable", ("box_iou", "point_iou", "ranking"), "box_iou", "max", "bce_iou", prompted=True),
     )
 }
 

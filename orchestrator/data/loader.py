@@ -13,15 +13,17 @@ from PIL import Image
 
 from methods.base import Batch
 from orchestrator.data.ahead import map_ahead
+from orchestrator.data.layers import Bits
 from orchestrator.data.order import Part, sample_seed
-from orchestrator.data.reader import DataSplit
+from orchestrator.data.reader import DataSplit, Sample
+from orchestrator.data.view import random_view
 
 AHEAD = 2  #: whole batches that are prepared while one is used
 
 
 @dataclass(frozen=True)
 class _Ready:
-    """One sample at the model's input size S: image 3xSxS, mask 1xSxS."""
+    """One sample at the model's input size S: image 3xSxS, mask PxSxS."""
 
     image: NDArray[np.uint8]
     mask: NDArray[np.uint8]
@@ -35,8 +37,9 @@ class Loader:
     """Iterates over ``methods.base.Batch``, one for each entry of ``batches``.
 
     ``image_size`` is S in pixels; ``resize`` is 'stretch' or 'pad' (SAM's longest side to S, at the top
-    left, zeros elsewhere). ``train`` turns on the horizontal flip (p = 0.5), which depends on seed, epoch
-    and row alone. A decoding error is raised at the turn of its batch; stopping early leaves no thread.
+    left, zeros elsewhere). ``train`` turns on ``augment``: the horizontal flip (p = 0.5), or whole random
+    views with ``masks`` masks each; they depend on seed, epoch and row alone. A decoding error is raised at
+    the turn of its batch; stopping early leaves no thread.
     """
 
     def __init__(
@@ -49,12 +52,15 @@ class Loader:
         epoch: int,
         train: bool,
         threads: int = 2,
+        augment: str = "flip",
+        masks: int = 1,
     ) -> None:
         if resize not in ("stretch", "pad"):
             raise ValueError(f"resize '{resize}': stretch or pad")
         self.split, self.image_size, self.resize = split, image_size, resize
         self.batches, self.seed, self.epoch = list(batches), seed, epoch
         self.train, self.threads = train, threads
+        self.augment, self.masks = augment, masks
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -71,9 +77,20 @@ class Loader:
         sample = self.split.read(row)
         seed = sample_seed(self.seed, self.epoch, row)
         height, width = sample.mask.shape
+        if self.train and self.augment == "scene":
+            bits = _bits(sample)
+            image, mask, valid = random_view(sample.image, bits, self.masks, self.image_size, seed)
+            return _Ready(image, mask, valid, (height, width), row, seed)
         valid = valid_size(height, width, self.image_size, self.resize)
         image, mask = fit(sample.image, sample.mask, self.image_size, valid, self.train and flips(seed))
+        if self.train and self.masks > 1:
+            mask = np.repeat(mask, self.masks, axis=0)
         return _Ready(image, mask, valid, (height, width), row, seed)
+
+
+def _bits(sample: Sample) -> Bits:
+    """A sample's masks as layers; one mask is the lowest."""
+    return sample.mask.astype(np.uint32) if sample.bits is None else sample.bits
 
 
 def flips(seed: int) -> bool:

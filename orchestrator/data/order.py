@@ -18,6 +18,18 @@ def epoch_order(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return generator.permutation(n).astype(np.int64)
 
 
+def epoch_part(n: int, seed: int, epoch: int, samples: int) -> NDArray[np.int64]:
+    """Epoch ``epoch`` (1-based) of ``samples`` each: the next ones of an endless row of whole permutations.
+
+    0 samples means n, one permutation an epoch.
+    """
+    count = samples or n
+    start = (epoch - 1) * count
+    first, last = start // n, (start + count - 1) // n
+    row = np.concatenate([epoch_order(n, seed, number + 1) for number in range(first, last + 1)])
+    return row[start - first * n :][:count]
+
+
 def rank_batches(order: NDArray[np.int64], batch: int, rank: int, world: int) -> list[Part]:
     """This rank's part of every global batch of ``batch`` samples (the last may be smaller).
 

@@ -16,6 +16,7 @@ from pyarrow import ipc
 from orchestrator.data.check import BadImage, decode_image, decode_mask
 from orchestrator.data.fetch import broken, check_present, local_shard, sha256
 from orchestrator.data.grouping import held_out
+from orchestrator.data.layers import Bits, decode_layers
 from orchestrator.data.schema import SCHEMA, Manifest, Shard, first_line, ingested_names, load_manifest
 from orchestrator.errors import UserError, unknown
 from orchestrator.storage import Storage
@@ -29,7 +30,9 @@ class Sample:
     id: str
     group: str  #: '' where there is none
     image: NDArray[np.uint8]  #: HxWx3 RGB
-    mask: NDArray[np.uint8]  #: HxW, 1 = foreground
+    mask: NDArray[np.uint8]  #: HxW, 1 = foreground (of any mask, where there are several)
+    layers: int = 0  #: the number of masks where there are several
+    bits: Bits | None = None  #: HxW, the masks as layers
 
 
 class DataSplit:
@@ -56,17 +59,18 @@ class DataSplit:
         entry = shard.row(row)
         try:
             image = decode_image(entry["image"])
-            mask = decode_mask(entry["mask"], entry["foreground_above"])
+            bits = decode_layers(entry["mask"]) if entry["layers"] else None
+            mask = _mask(entry) if bits is None else (bits > 0).astype(np.uint8)
         except BadImage as error:
             raise shard.broken(f"the row of '{entry['id']}' cannot be decoded: {error}") from error
-        return Sample(i, entry["id"], entry["group"], image, mask)
+        return Sample(i, entry["id"], entry["group"], image, mask, entry["layers"], bits)
 
     def mask(self, i: int) -> NDArray[np.uint8]:
         """The mask of row ``i`` alone: HxW at the original size, 1 = foreground."""
         shard, row = self._at(i)
-        entry = shard.row(row, ("id", "mask", "foreground_above"))
+        entry = shard.row(row, ("id", "mask", "foreground_above", "layers"))
         try:
-            return decode_mask(entry["mask"], entry["foreground_above"])
+            return _mask(entry)
         except BadImage as error:
             raise shard.broken(f"the row of '{entry['id']}' cannot be decoded: {error}") from error
 
@@ -155,6 +159,12 @@ class _OpenedShard:
 
     def column(self, name: str) -> list[str]:
         return [value for batch in self._batches for value in batch.column(name).to_pylist()]
+
+
+def _mask(entry: dict[str, Any]) -> NDArray[np.uint8]:
+    if entry["layers"]:
+        return (decode_layers(entry["mask"]) > 0).astype(np.uint8)
+    return decode_mask(entry["mask"], entry["foreground_above"])
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from orchestrator.errors import UserError
 from orchestrator.storage import Storage
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 
 SCHEMA = pa.schema(
@@ -26,6 +26,7 @@ SCHEMA = pa.schema(
         pa.field("height", pa.int32(), nullable=False),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("foreground_above", pa.uint8(), nullable=False),
+        pa.field("layers", pa.uint8(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
     ],
     metadata={"samsweep.schema_version": str(SCHEMA_VERSION)},
@@ -34,7 +35,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Row:
-    """One image with its mask, both encoded as they came."""
+    """One image with its mask or masks, encoded as they came."""
 
     id: str  #: unique in its split
     group: str  #: the video, scene or patient; '' where there is none
@@ -44,6 +45,7 @@ class Row:
     width: int
     foreground_above: int  #: a mask pixel above this is foreground: 127, or 0 for masks coded {0, 1}
     source: str  #: where the image lay, relative to the source folder
+    layers: int = 0  #: how many masks ``mask`` holds as layers (``data.layers``); 0: it is one mask
 
 
 def to_record_batch(rows: Sequence[Row]) -> pa.RecordBatch:

@@ -1,0 +1,160 @@
+"""The verbs ``pretrain`` and ``pretrain-eval``: vit_t's own weights."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cli.common import (
+    add_data,
+    add_json,
+    add_storage,
+    add_verb,
+    bar,
+    console,
+    notes,
+    print_json,
+)
+
+REAL = "../shared/data"
+
+
+def add_verbs(verbs: Any) -> None:
+    p = add_verb(
+        verbs,
+        "pretrain",
+        pretrain,
+        "train vit_t from random weights on drawn scenes; a second call goes on",
+        "samsweep pretrain --storage results",
+    )
+    p.add_argument("--scenes", type=int, default=16_000, metavar="N", help="how many to draw (default 16000)")
+    p.add_argument("--epochs", metavar="N", help="default: the recipe's")
+    p.add_argument("--workers", metavar="N", help="DDP ranks (default: one for each core, or GPU)")
+    p.add_argument("--seed", metavar="N", help="default 0")
+    p.add_argument("--set", default="", metavar='"KEY=VALUE ..."', help="any setting")
+    p.add_argument("--name", default="pretrain-vit_t", metavar="NAME", help="of the run (default pretrain-vit_t)")
+    p.add_argument("--out", type=Path, metavar="DIR", help="of the weights and their card (default: the run's folder)")
+    p.add_argument("--real", type=Path, default=Path(REAL), metavar="DIR", help=f"real pictures (default {REAL})")
+    p.add_argument("--local", action="store_true", help="in this process, one rank, without Ray")
+    add_data(p)
+    add_storage(p)
+    p = add_verb(
+        verbs,
+        "pretrain-eval",
+        pretrain_eval,
+        "how well vit_t answers boxes and points on real pictures",
+        "samsweep pretrain-eval --real ../shared/data",
+    )
+    p.add_argument("--weights", type=Path, metavar="FILE", help="default: those that ship with the project")
+    p.add_argument("--real", type=Path, default=Path(REAL), metavar="DIR", help=f"default {REAL}")
+    add_json(p)
+
+
+def pretrain(a: argparse.Namespace) -> int:
+    from orchestrator.data.reader import open_dataset
+    from orchestrator.pretraining import recipe, run
+    from orchestrator.pretraining.card import card
+    from orchestrator.pretraining.scenes import NAME
+    from orchestrator.storage import Storage
+
+    changes = recipe.with_recipe(_changes(a), workers=1 if a.local else _ranks())
+    data = Storage(a.data)
+    with bar("drawing scenes") as progress:
+        run.prepare_scenes(data, a.scenes, recipe.SEED, progress)
+    plan = run.make_pretraining_plan(changes, data, Storage(a.storage), a.name)
+    say = notes()
+    row = run.finished(plan)
+    if row is None:
+        begun = "going on with" if run.is_begun(plan) else "beginning"
+        say.print(f"{begun} run '{plan.name}'; stop it at any time, the same command goes on", soft_wrap=True)
+        _train(plan, a)
+        row = run.finished(plan)
+        assert row is not None
+    else:
+        say.print(f"run '{plan.name}' is complete; its weights are written again", soft_wrap=True)
+    weights = run.export(plan)
+    out = Storage(str(a.out)) if a.out else plan.run
+    out.write(run.WEIGHTS_FILE, weights)
+    sam = run.load_exported(weights)
+    figures = _figures(sam, a.real, say)
+    parameters = sum(p.numel() for p in sam.parameters())
+    scenes = open_dataset(data, NAME).manifest.split_rule
+    out.write(run.CARD_FILE, card(plan, row, figures, parameters, scenes).encode())
+    console().print(f"weights  {out.path(run.WEIGHTS_FILE)}", soft_wrap=True)
+    console().print(f"card     {out.path(run.CARD_FILE)}", soft_wrap=True)
+    _show(figures)
+    return 0
+
+
+def _train(plan: Any, a: argparse.Namespace) -> None:
+    from orchestrator import single
+    from orchestrator.runtime import session
+
+    if a.local:
+        single.train_here(plan, notes(), keep=True)
+        return
+    given = "train.gpus_per_worker" in _changes(a)
+    with session(plan, given, lambda text: notes().print(text, style="dim", soft_wrap=True)) as ray:
+        single.train_on_ray(ray.plan, ray.screen, keep=True)
+
+
+def pretrain_eval(a: argparse.Namespace) -> int:
+    from methods.backbone.build import build
+    from orchestrator.errors import UserError
+
+    try:
+        sam = build("vit_t", a.weights)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    from orchestrator.pretraining.real import SETS
+
+    if missing := [name for name in SETS if not (a.real / name).is_dir()]:
+        raise UserError(f"{a.real}: has no {' and no '.join(missing)}; give their folder with --real")
+    figures = _figures(sam, a.real, notes())
+    print_json(figures) if a.json else _show(figures)
+    return 0
+
+
+def _figures(sam: Any, real: Path, say: Any) -> dict[str, dict[str, float]]:
+    """The figures of every real set that is there."""
+    from orchestrator.build import pick_device, pick_precision
+    from orchestrator.pretraining.real import SETS, count, read_set
+    from orchestrator.prompted import mean_scores
+
+    device = pick_device()
+    dtype = pick_precision("auto", device)
+    figures = {}
+    for name in SETS:
+        if not (real / name).is_dir():
+            say.print(f"{real / name}: not there; its figures are left out", soft_wrap=True)
+            continue
+        with bar(name) as progress:
+            figures[name] = mean_scores(sam.to(device), read_set(name, real, progress), device, dtype)
+        figures[name]["masks"] = count(name, real)
+    return figures
+
+
+def _show(figures: dict[str, dict[str, float]]) -> None:
+    from rich.table import Table
+
+    from orchestrator.prompted import MEANINGS
+
+    table = Table("mean IoU at original resolution", *(f"{n} ({f['masks']:.0f})" for n, f in figures.items()))
+    for key, meaning in MEANINGS.items():
+        table.add_row(meaning, *(f"{f[key]:.3f}" for f in figures.values()))
+    console().print(table)
+
+
+def _changes(a: argparse.Namespace) -> dict[str, Any]:
+    from orchestrator.cli.run import given_changes
+
+    return given_changes({"train.epochs": a.epochs, "train.workers": a.workers, "train.seed": a.seed}, a.set)
+
+
+def _ranks() -> int:
+    """One for each core or GPU: small images and many steps share better as ranks than as threads."""
+    import torch
+
+    return torch.cuda.device_count() or len(os.sched_getaffinity(0))

@@ -1,0 +1,90 @@
+"""The model card that lies beside the weights, and the table of figures that `pretrain-eval` prints."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from orchestrator.plan import Plan
+from orchestrator.pretraining.recipe import RECIPE
+from orchestrator.prompted import MEANINGS
+
+Figures = Mapping[str, Mapping[str, float]]  #: set -> (``MEANINGS`` and ``masks``)
+
+
+def card(plan: Plan, row: Mapping[str, Any], figures: Figures, parameters: int, scenes: str) -> str:
+    """Markdown. ``scenes`` is the data set's own sentence about itself."""
+    t = plan.settings.train
+    epochs = row["epochs"]
+    trained = sum(e["seconds"] for e in epochs) / 3600
+    measured = sum(e["eval_seconds"] for e in epochs) / 3600
+    samples = sum(e["samples"] for e in epochs)
+    best = next(e for e in epochs if e["epoch"] == row["best_epoch"])
+    lines = [
+        "# vit_t: a small promptable SAM",
+        "",
+        "Trained from random weights on scenes that this project draws itself, with SAM's recipe",
+        "(methods/promptable.py says where it differs); no picture of any data set was used. It is meant for",
+        "laptops and tests: far below the official checkpoints, which want 1024 px and a GPU.",
+        "",
+        f"- command: `{command(plan)}`",
+        f"- parameters: {parameters:,}; half precision",
+        f"- steps: {sum(-(-e['samples'] // t.batch) for e in epochs):,} of {t.batch} images "
+        f"({samples:,} views, {samples * plan.settings.method_options.masks:,} prompts), seed {t.seed}",
+        f"- time: {trained:.1f} h of training and {measured:.1f} h of measuring in {len(epochs)} epochs",
+        f"- hardware: {hardware()}, {t.workers} rank(s); torch {torch.__version__.split('+')[0]}",
+        f"- data: {scenes}; fingerprint {plan.fingerprint[:16]}",
+        f"- chosen: epoch {best['epoch']}, the best box IoU on drawn scenes that were not trained on",
+        "",
+        "## Figures",
+        "",
+        *figures_table(figures),
+        "",
+        "Mean IoU over masks at original resolution. None of these pictures was trained on;",
+        "`make pretrain-eval` prints the table.",
+        "",
+        "## Curve",
+        "",
+        "| epoch | hours | lr | focal | dice | iou | box IoU | point IoU | ranking |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    hours = 0.0
+    for e in epochs:
+        hours += (e["seconds"] + e["eval_seconds"]) / 3600
+        losses = " | ".join(f"{e['losses'][name]:.4f}" for name in ("focal", "dice", "iou"))
+        val = " | ".join(f"{e['val'][name]:.3f}" for name in ("box_iou", "point_iou", "ranking"))
+        lines.append(f"| {e['epoch']} | {hours:.2f} | {e['lr']:.2e} | {losses} | {val} |")
+    return "\n".join([*lines, ""])
+
+
+def figures_table(figures: Figures) -> list[str]:
+    """One row for each thing that is measured, one column for each set."""
+    sets = list(figures)
+    head = ["| | " + " | ".join(f"{name} ({figures[name]['masks']:.0f} masks)" for name in sets) + " |"]
+    head.append("|---" * (len(sets) + 1) + "|")
+    return head + [
+        f"| {meaning} | " + " | ".join(f"{figures[name][key]:.3f}" for name in sets) + " |"
+        for key, meaning in MEANINGS.items()
+    ]
+
+
+def command(plan: Plan) -> str:
+    """What was typed, in full: the recipe's own values need no words."""
+    flat = plan.settings.flat()
+    changed = [f"{k}={v}" for k, v in flat.items() if k in RECIPE and RECIPE[k] != v]
+    return "make pretrain" + (f" SET={shlex.quote(' '.join(changed))}" if changed else "")
+
+
+def hardware() -> str:
+    """The processor, its cores, and the GPU where there is one."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
+    return f"{os.cpu_count()} cores of {name}{gpu}"

@@ -1,0 +1,92 @@
+"""`samsweep pretrain`: draw the scenes, train (or go on training) vit_t on them, write its weights and card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from segment_anything.modeling import Sam
+
+from methods.backbone.build import build, dump_weights
+from orchestrator import checkpoint
+from orchestrator.build import build_method
+from orchestrator.data.schema import load_manifest
+from orchestrator.errors import UserError
+from orchestrator.plan import Plan, make_plan
+from orchestrator.pretraining import scenes
+from orchestrator.pretraining.recipe import METHOD
+from orchestrator.results import TRIALS, read_rows
+from orchestrator.single import TRIAL
+from orchestrator.storage import Storage
+
+SETTINGS_FILE = "settings.json"  #: of a run that may be continued
+WEIGHTS_FILE = "vit_t.safetensors"
+CARD_FILE = "vit_t.md"
+
+
+def prepare_scenes(data: Storage, count: int, seed: int, progress: Callable[[int, int, str], None]) -> None:
+    """Draw the scenes where they are not there yet.
+
+    Raises:
+        UserError: others are there.
+    """
+    there = load_manifest(data, scenes.NAME)
+    if there is None:
+        scenes.write_scenes(data, count, seed, progress)
+    elif there.split_rule != scenes.rule(count, seed):
+        raise UserError(
+            f"{data.uri}/{scenes.NAME}: holds other scenes ({there.split_rule}); ask for those, "
+            "choose another DATA, or remove it"
+        )
+
+
+def make_pretraining_plan(changes: Mapping[str, Any], data: Storage, storage: Storage, name: str) -> Plan:
+    """A plan to begin the run, or to go on with it where it is there with the same settings.
+
+    Raises:
+        UserError: it is there with other settings, or complete.
+    """
+    plan = make_plan(METHOD, scenes.NAME, changes, data, storage, name, continues=True)
+    asked = plan.settings.flat() | {"data fingerprint": plan.fingerprint}
+    if plan.run.exists(SETTINGS_FILE):
+        begun = json.loads(plan.run.read(SETTINGS_FILE))
+        other = sorted(k for k in asked.keys() | begun.keys() if asked.get(k) != begun.get(k))
+        # where it runs may change in between
+        other = [k for k in other if k not in ("train.workers", "train.cpus_per_worker", "train.gpus_per_worker")]
+        if other:
+            raise UserError(
+                f"run '{name}' was begun with {other[0]}={begun.get(other[0])}, not {asked.get(other[0])}; "
+                "say the same again, or choose another NAME"
+            )
+    else:
+        plan.run.write(SETTINGS_FILE, json.dumps(asked, indent=1).encode())
+    return plan
+
+
+def is_begun(plan: Plan) -> bool:
+    """Whether an epoch of it was kept."""
+    return plan.run.exists(f"{TRIALS}/{TRIAL}/{checkpoint.FILE}")
+
+
+def finished(plan: Plan) -> dict[str, Any] | None:
+    """The row of a run that is complete, as ``read_rows`` reads it."""
+    return next((row for row in read_rows(plan.storage, plan.name) if row["status"] == "completed"), None)
+
+
+def load_exported(weights: bytes) -> Sam:
+    """SAM with exported weights, as anybody else will load them."""
+    with TemporaryDirectory(prefix="samsweep-") as folder:
+        path = Path(folder) / WEIGHTS_FILE
+        path.write_bytes(weights)
+        return build("vit_t", path)
+
+
+def export(plan: Plan) -> bytes:
+    """The best epoch's weights as the file that ships."""
+    method = build_method(plan.settings)
+    _, tensors = checkpoint.read(plan.run / TRIALS / TRIAL)
+    checkpoint.apply(method, tensors, plan.run.uri)
+    return dump_weights(method.sam)

@@ -1,0 +1,15 @@
+"""SAM's own training: how fast, and what is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna import Trial
+
+
+def space(trial: Trial, settings: Mapping[str, Any]) -> None:
+    trial.suggest_float("train.lr", 1e-5, 1e-3, log=True)
+    trial.suggest_float("train.weight_decay", 1e-4, 0.1, log=True)
+    trial.suggest_float("method.box_share", 0.2, 0.8)
+    trial.suggest_int("method.clicks", 0, 3)
