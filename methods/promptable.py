@@ -30,7 +30,6 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 from methods.backbone.calls import encode, normalise, upscale
-from methods.backbone.prompting import decode_prompts
 from methods.base import Batch, Method, Prediction, option
 from methods.parts import prompts as P
 from methods.parts.distributed import global_mean
@@ -88,8 +87,7 @@ class Promptable(Method):
         coverage = F.avg_pool2d(batch.mask.float(), 2)
         u = P.uniforms(batch.seed, batch.mask.shape[1], _DRAWS + self.options.clicks)
         prompts = self._first(batch.mask, coverage, u, side)
-        dense = self.sam.prompt_encoder.no_mask_embed.weight[:, :, None, None].expand(len(batch), 1, -1, 1, 1)
-        masks, iou = decode_prompts(self.sam, embedding, P.embed(self.sam.prompt_encoder, prompts), dense)
+        masks, iou = P.answer(self.sam, embedding, prompts)
         prediction = {"masks": masks.float(), "iou": iou.float(), "coverage": coverage}
         if self.options.refined and self.options.clicks:
             prediction |= self._clicks(embedding, prompts, prediction, u[..., _DRAWS:], side)
@@ -111,7 +109,7 @@ class Promptable(Method):
     def _clicks(self, embedding: Tensor, prompts: P.Prompts, first: Prediction, u: Tensor, side: int) -> Prediction:
         """Rounds of refinement for the first R prompts."""
         prompts = prompts.take(self.options.refined)
-        b, r = prompts.labels.shape[:2]
+        r = prompts.labels.shape[1]
         target = F.avg_pool2d(first["coverage"][:, :r], 2)
         chosen = first["iou"][:, :r, 1:].argmax(-1) + 1
         logits = first["masks"][:, :r].take_along_dim(chosen[..., None, None, None], 2)[:, :, 0]
@@ -123,8 +121,7 @@ class Promptable(Method):
             cell = (click * (target.shape[-1] / side)).long()
             inside = target.flatten(-2).gather(-1, (cell[..., 1] * target.shape[-1] + cell[..., 0])[..., None])[..., 0]
             prompts = prompts.with_click(click, (inside > 0.5).long())
-            dense = self.sam.prompt_encoder._embed_masks(logits.flatten(0, 1)[:, None]).unflatten(0, (b, r))
-            out, iou = decode_prompts(self.sam, embedding, P.embed(self.sam.prompt_encoder, prompts), dense)
+            out, iou = P.answer(self.sam, embedding, prompts, logits)
             logits = out[:, :, 0].float()
             masks.append(logits)
             ious.append(iou[:, :, 0].float())
@@ -161,16 +158,11 @@ class Promptable(Method):
         return {"focal": FOCAL_WEIGHT, "align": self.options.align_weight}
 
     def predict(self, batch: Batch) -> Tensor:
-        """Mask logits Bx1xSxS for the box around the whole image, as zero-shot SAM is measured."""
-        side = batch.image.shape[-1]
-        height, width = batch.valid.unbind(1)
-        zero = torch.zeros_like(width)
-        box = torch.stack([zero, zero, width, height], dim=1)[:, None].float() + 0.5
+        """Mask logits Bx1xSxS for the tight box of the true mask; of the whole input where there is none."""
+        box = P.boxes(batch.mask[:, :1]) - torch.tensor([0.0, 0, 1, 1], device=batch.mask.device) + 0.5
         embedding = encode(self.sam.image_encoder, normalise(self.sam, batch.image, batch.valid))
-        dense = self.sam.prompt_encoder.no_mask_embed.weight[:, :, None, None].expand(len(batch), 1, -1, 1, 1)
-        sparse = P.embed(self.sam.prompt_encoder, P.box_prompts(box))
-        masks, _ = decode_prompts(self.sam, embedding, sparse, dense)
-        return upscale(masks[:, 0, :1], side)
+        masks, _ = P.answer(self.sam, embedding, P.box_prompts(box))
+        return upscale(masks[:, 0, :1], batch.image.shape[-1])
 
 
 def _double(logits: Tensor) -> Tensor:

@@ -111,7 +111,7 @@ class SweepView:
 
 
 def announce(plan: Plan, data: str, console: Console) -> None:
-    """Say loudly what a reader of the numbers must know: stand-in data, a backbone without weights."""
+    """Say loudly what a reader of the numbers must know: stand-in data, random weights."""
     if plan.stand_in:
         text = (
             f"{plan.settings.dataset} has not been ingested under {data}. This run uses built-in procedural "
@@ -121,7 +121,7 @@ def announce(plan: Plan, data: str, console: Console) -> None:
         console.print(Panel(text, title="STAND-IN", border_style="red", title_align="left"))
     if plan.backbone_random:
         console.print(
-            f"{plan.settings.backbone.name} has no trained weights yet: it starts from a fixed seed.", style="yellow"
+            f"{plan.settings.backbone.name} starts from random weights (backbone.start=random).", style="yellow"
         )
     if plan.skipped:
         console.print(f"{plan.skipped} images were left out by `ingest --skip-bad`.", style="yellow")

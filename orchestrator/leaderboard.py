@@ -134,7 +134,7 @@ def _number(value: float | None, unit: str) -> str:
 
 
 def _backbone(entry: dict[str, Any]) -> str:
-    return f"{entry['backbone']} (no weights)" if entry["backbone_random"] else str(entry["backbone"])
+    return f"{entry['backbone']} (random)" if entry["backbone_random"] else str(entry["backbone"])
 
 
 def _title(method: str) -> str:

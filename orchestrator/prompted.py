@@ -18,7 +18,6 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 from methods.backbone.calls import encode, normalise
-from methods.backbone.prompting import decode_prompts
 from methods.base import Method
 from methods.parts import prompts as P
 from orchestrator.data.layers import layer
@@ -136,9 +135,7 @@ def _scaled(points: NDArray[np.float64], scale: NDArray[np.float64], device: tor
 
 def _ask(sam: Sam, embedding: Tensor, prompts: P.Prompts) -> tuple[Tensor, Tensor]:
     """Logits Mx4xaxa and predicted IoU Mx4 of M prompts of one image."""
-    one = P.Prompts(prompts.coords[None], prompts.labels[None])
-    dense = sam.prompt_encoder.no_mask_embed.weight[:, :, None, None].expand(1, 1, -1, 1, 1)
-    masks, predicted = decode_prompts(sam, embedding, P.embed(sam.prompt_encoder, one), dense)
+    masks, predicted = P.answer(sam, embedding, P.Prompts(prompts.coords[None], prompts.labels[None]))
     return masks[0].float(), predicted[0].float()
 
 

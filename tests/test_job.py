@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 import torch
 
 from orchestrator import checkpoint
+from orchestrator.build import build_method
 from orchestrator.config import Settings, make_settings
 from orchestrator.data.reader import open_dataset
-from orchestrator.engine import NotFinite
+from orchestrator.engine import Engine, NotFinite
 from orchestrator.errors import UserError
 from orchestrator.job import STATE_FILE, Job, run_job, selection_splits
-from orchestrator.metrics import METRICS
+from orchestrator.metrics import MASK_METRICS as METRICS
 from orchestrator.ranks import Ranks
 from orchestrator.storage import Storage
 
@@ -97,3 +99,33 @@ def test_evaluation_does_not_depend_on_the_batch_size(tiny_data: Path, tmp_path:
         values.append(run(settings, tiny_data, tmp_path / str(batch))[0]["test"])
     for name in METRICS:
         assert values[0][name] == pytest.approx(values[1][name], rel=2e-3, abs=2e-3)
+
+
+def test_the_rate_rises_and_falls_by_steps(tiny_data: Path) -> None:
+    changes = {"train.schedule": "steps", "train.warmup": 4, "train.lr": 1.0, "train.lr_min": 0.0}
+    split = open_dataset(Storage(str(tiny_data)), "tiny").split("train")
+    settings = tiny(3, **changes)
+    engine = Engine(settings, build_method(settings), split, torch.device("cpu"), Ranks())
+    rates = [engine._set_rate(epoch, step, 10) for epoch in (1, 2, 3) for step in range(10)]
+    assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert all(a >= b for a, b in itertools.pairwise(rates[3:])) and rates[-1] < 0.02
+
+
+def test_it_stops_at_a_plateau(tiny_data: Path, tmp_path: Path) -> None:
+    settings = tiny(9, **{"train.lr": 1e-12, "train.lr_min": 0, "train.patience": 2})
+    records = run(settings, tiny_data, tmp_path)
+    assert [r["epoch"] for r in records] == [1, 2, 3] and "test" in records[-1]
+
+
+def test_an_epoch_may_be_part_of_the_split(tiny_data: Path, tmp_path: Path) -> None:
+    records = run(tiny(3, **{"train.samples": 6}), tiny_data, tmp_path)
+    assert [r["samples"] for r in records] == [6, 6, 6]
+
+
+def test_a_trial_killed_before_its_end_is_finished(tiny_data: Path, tmp_path: Path) -> None:
+    whole = run(tiny(2), tiny_data, tmp_path)
+    records: list[dict[str, Any]] = []
+    job = Job(tiny(2).flat(), str(tiny_data), str(tmp_path))
+    run_job(job, Ranks(), torch.device("cpu"), lambda r, f: records.append(r), tmp_path / "epoch2")
+    assert [r["epoch"] for r in records] == [2] and [r["epoch"] for r in records[0]["earlier"]] == [1]
+    assert records[0]["test"] == whole[-1]["test"]

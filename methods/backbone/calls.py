@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from segment_anything.modeling import ImageEncoderViT, MaskDecoder, Sam
+from segment_anything.modeling import ImageEncoderViT, Sam
 from torch import Tensor
+
+from methods.backbone.decoding import decode_prompts
 
 BlockHook = Callable[[int, Tensor], Tensor]  #: (block number, tokens Bxhxwx C) -> tokens Bxhxwx C
 
@@ -58,21 +60,10 @@ def no_prompt(sam: Sam, batch: int) -> tuple[Tensor, Tensor]:
 def decode(sam: Sam, embedding: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
     """One set of prompts an image, many images: mask logits Bx4x4hx4w and predicted IoU Bx4.
 
-    MaskDecoder.predict_masks takes one image with many prompts. This runs the decoder's own modules on
-    B images at once; a test holds it against the decoder's loop. Output 0 is the single mask, 1..3 the
-    three of an ambiguous prompt.
+    Output 0 is the single mask, 1..3 the three of an ambiguous prompt.
     """
-    decoder: MaskDecoder = sam.mask_decoder
-    b, d, h, w = embedding.shape
-    output_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-    tokens = torch.cat([output_tokens.expand(b, -1, -1), sparse], dim=1)
-    image_pe = sam.prompt_encoder.get_dense_pe().expand(b, -1, -1, -1)
-    hidden, source = decoder.transformer(embedding + dense, image_pe, tokens)
-    upscaled = decoder.output_upscaling(source.transpose(1, 2).view(b, d, h, w))
-    mask_tokens = hidden[:, 1 : 1 + decoder.num_mask_tokens]
-    weights = torch.stack([mlp(mask_tokens[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1)
-    masks = (weights @ upscaled.flatten(2)).view(b, -1, *upscaled.shape[-2:])
-    return masks, decoder.iou_prediction_head(hidden[:, 0])
+    masks, iou = decode_prompts(sam, embedding, sparse[:, None], dense[:, None])
+    return masks[:, 0], iou[:, 0]
 
 
 def upscale(low_res: Tensor, side: int) -> Tensor:

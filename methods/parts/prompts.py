@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from segment_anything.modeling import PromptEncoder
+from segment_anything.modeling import PromptEncoder, Sam
 from torch import Tensor
+
+from methods.backbone.decoding import decode_prompts
 
 NO_POINT, BACKGROUND, FOREGROUND, CORNER = -1, 0, 1, 2
 
@@ -130,3 +132,15 @@ def embed(encoder: PromptEncoder, prompts: Prompts) -> Tensor:
     none = prompts.labels == NO_POINT
     kind = kinds[torch.where(none, len(kinds) - 1, prompts.labels)]
     return positions.masked_fill(none[..., None], 0) + kind
+
+
+def answer(sam: Sam, embedding: Tensor, prompts: Prompts, logits: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """What SAM says to P prompts an image: mask logits BxPx4xaxa and predicted IoU BxPx4, a = S/4.
+
+    embedding is BxDxhxw; ``logits`` BxPxaxa are mask prompts.
+    """
+    if logits is None:
+        dense = sam.prompt_encoder.no_mask_embed.weight[:, :, None, None].expand(len(embedding), 1, -1, 1, 1)
+    else:
+        dense = sam.prompt_encoder._embed_masks(logits.flatten(0, 1)[:, None]).unflatten(0, logits.shape[:2])
+    return decode_prompts(sam, embedding, embed(sam.prompt_encoder, prompts), dense)

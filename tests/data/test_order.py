@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.data.grouping import held_out
-from orchestrator.data.order import epoch_order, eval_batches, rank_batches, sample_seed
+from orchestrator.data.order import epoch_order, epoch_part, eval_batches, rank_batches, sample_seed
 
 sizes = st.integers(0, 60)
 batches = st.integers(1, 17)
@@ -90,3 +90,13 @@ def test_held_out_takes_exactly_so_many_without_groups() -> None:
     ids = [f"i{n:03}" for n in range(100)]
     assert len(held_out(ids, [""] * 100, 20, 42)) == 20
     assert held_out(ids, [""] * 100, 20, 42) != held_out(ids, [""] * 100, 20, 43)
+
+
+@given(n=st.integers(1, 30), samples=st.integers(0, 70), seed=seeds)
+def test_epochs_of_any_length_are_one_row_of_whole_permutations(n: int, samples: int, seed: int) -> None:
+    epochs = [epoch_part(n, seed, epoch, samples) for epoch in range(1, 6)]
+    assert all(len(part) == (samples or n) for part in epochs)
+    row = np.concatenate(epochs)
+    for start in range(0, len(row) - n + 1, n):
+        assert sorted(row[start : start + n].tolist()) == list(range(n))
+    assert (epoch_part(n, seed, 3, 0) == epoch_order(n, seed, 3)).all()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from segment_anything.modeling import Sam
 
 from methods.backbone.build import build
-from methods.backbone.prompting import decode_prompts
+from methods.backbone.decoding import decode_prompts
 from methods.parts import prompts as P
 
 SIDE = 64
