@@ -33,9 +33,9 @@ from methods.backbone.calls import encode, normalise, upscale
 from methods.base import Batch, Method, Prediction, option
 from methods.parts import prompts as P
 from methods.parts.distributed import global_mean
+from methods.parts.mask_errors import focal_and_dice
 
 FOCAL_WEIGHT = 20.0  #: focal : Dice = 20 : 1 (section A.2)
-GAMMA = 2.0  #: of the focal loss: its authors' default; SAM's paper does not say
 _DRAWS = 12  #: random numbers for a first prompt
 
 
@@ -130,18 +130,20 @@ class Promptable(Method):
     def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         masks, coverage = prediction["masks"], prediction["coverage"]
         target = F.avg_pool2d(coverage, 2)  # of the masks' own size
+        near, far = pixel_weights(batch.mask, target.shape[-1]), pixel_weights(batch.mask, coverage.shape[-1])
         with torch.no_grad():
-            near, far = pixel_weights(batch.mask, target.shape[-1]), pixel_weights(batch.mask, coverage.shape[-1])
             focal, dice = focal_and_dice(masks[:, :, 1:], target[:, :, None], near[:, :, None])
             best = 1 + (FOCAL_WEIGHT * focal + dice).argmin(-1)
             true_iou = hard_iou(masks, target[:, :, None])
-        chosen = masks.take_along_dim(best[..., None, None, None], 2)
-        if self.options.single_mask == "always":
-            chosen = torch.cat([chosen, masks[:, :, :1]], dim=2)
-        focal, dice = focal_and_dice(_double(chosen), coverage[:, :, None], far[:, :, None])
-        align = misalignment(chosen, target[:, :, None], near[:, :, None])
-        iou = prediction["iou"] - true_iou
-        parts = {"focal": [focal], "dice": [dice], "align": [align], "iou": [iou]}
+        best_mask = masks.take_along_dim(best[..., None, None, None], 2)[:, :, 0]
+        learning = [best_mask, masks[:, :, 0]] if self.options.single_mask == "always" else [best_mask]
+        errors = [focal_and_dice(_double(logits), coverage, far) for logits in learning]
+        parts = {
+            "focal": [focal for focal, _ in errors],
+            "dice": [dice for _, dice in errors],
+            "align": [misalignment(logits, target, near) for logits in learning],
+            "iou": [prediction["iou"] - true_iou],
+        }
         if "later_masks" in prediction:
             later = prediction["later_masks"]
             r = later.shape[2]
@@ -186,17 +188,6 @@ def pixel_weights(masks: Tensor, grid: int) -> Tensor:
     rows = (at > low[..., 1:]) & (at < high[..., 1:])
     window = (rows[..., :, None] & columns[..., None, :]).float()
     return 0.5 * window / window.sum((-2, -1), keepdim=True).clamp_min(1) + 0.5 / grid**2
-
-
-def focal_and_dice(logits: Tensor, target: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Focal loss (weights sum to 1) and Dice loss of ...xHxW logits against coverage in [0, 1]: ... each."""
-    probability = logits.sigmoid()
-    error = probability - target
-    entropy = F.softplus(logits) - logits * target
-    focal = (weights * entropy * error.square()).sum((-2, -1))
-    overlap = (probability * target).sum((-2, -1))
-    dice = 1 - (2 * overlap + 1) / (probability.sum((-2, -1)) + target.sum((-2, -1)) + 1)
-    return focal, dice
 
 
 def misalignment(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:

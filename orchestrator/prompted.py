@@ -38,7 +38,7 @@ MEANINGS = {
     "ellipse": "no model: the ellipse inscribed in the box",
     "ranking": "pairs of the three outputs that predicted IoU puts in the right order; 0.5 is chance",
 }
-_MASKS = 6  #: of a scene that are asked for
+_MASKS = 4  #: of a scene that are asked for
 _APART = 0.01  #: outputs whose IoU differs by less have no order
 
 Masks = NDArray[np.bool_]  # MxHxW

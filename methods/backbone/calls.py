@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from segment_anything.modeling import ImageEncoderViT, Sam
 from torch import Tensor
 
+from methods.backbone.blocks import run_block
 from methods.backbone.decoding import decode_prompts
 
 BlockHook = Callable[[int, Tensor], Tensor]  #: (block number, tokens Bxhxwx C) -> tokens Bxhxwx C
@@ -42,7 +43,7 @@ def run_blocks(encoder: ImageEncoderViT, tokens: Tensor, before_block: BlockHook
     for i, block in enumerate(encoder.blocks):
         if before_block is not None:
             x = before_block(i, x)
-        x = block(x)
+        x = run_block(block, x)
     return encoder.neck(x.permute(0, 3, 1, 2))
 
 

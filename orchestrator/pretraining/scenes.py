@@ -20,7 +20,7 @@ NAME = "scenes"  #: of the dataset
 TASK = "promptable"
 SIDE = 320  #: pixels; a view of it is 256
 QUALITY = 92  #: of the JPEG that a scene is stored as
-VAL, TEST = 128, 128  #: scenes that are never trained on
+VAL, TEST = 96, 96  #: scenes that are never trained on
 _FIRST = {"val": 0, "test": 10_000, "train": 100_000}  #: index of a split's first scene
 _CHUNK = 32  #: scenes that a process draws at a time
 
