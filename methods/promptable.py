@@ -187,7 +187,8 @@ def pixel_weights(masks: Tensor, grid: int) -> Tensor:
     columns = (at > low[..., :1]) & (at < high[..., :1])
     rows = (at > low[..., 1:]) & (at < high[..., 1:])
     window = (rows[..., :, None] & columns[..., None, :]).float()
-    return 0.5 * window / window.sum((-2, -1), keepdim=True).clamp_min(1) + 0.5 / grid**2
+    weights = window / window.sum((-2, -1), keepdim=True).clamp_min(1) + 1 / grid**2
+    return weights / weights.sum((-2, -1), keepdim=True)
 
 
 def misalignment(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.backbone.calls import decode, encode, normalise, upscale
+from methods.backbone.calls import encode, normalise, upscale
 from methods.base import Batch, Method, Prediction, option
 from methods.parts.losses import mask_losses
+from methods.parts.prompts import answer, box_prompts
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,9 @@ class SamZeroShot(Method):
         """``logits`` Bx1xSxS."""
         side = batch.image.shape[-1]
         height, width = batch.valid.unbind(1)
-        box = torch.stack([torch.zeros_like(width), torch.zeros_like(height), width, height], dim=1)
+        box = torch.stack([torch.zeros_like(width), torch.zeros_like(height), width, height], dim=1).float()
         embedding = encode(self.sam.image_encoder, normalise(self.sam, batch.image, batch.valid))
-        sparse, dense = self.sam.prompt_encoder(points=None, boxes=box.float(), masks=None)
-        masks, predicted_iou = decode(self.sam, embedding, sparse, dense)
+        masks, predicted_iou = (x[:, 0] for x in answer(self.sam, embedding, box_prompts(box[:, None] + 0.5)))
         if self.options.mask_choice == "single":
             chosen = masks[:, :1]
         else:

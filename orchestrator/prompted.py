@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -86,12 +85,11 @@ def scores(
     scale = np.array([valid[1] / width, valid[0] / height])
     boxes = np.array([tight_box(mask) for mask in masks])
     inner = np.array([innermost(mask) for mask in masks])
-    low = device.type != "cpu" or dtype is torch.bfloat16
-    with torch.autocast(device.type, torch.bfloat16) if low and dtype is torch.bfloat16 else nullcontext():
+    with torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
         shown = torch.from_numpy(picture)[None].to(device)
         embedding = encode(sam.image_encoder, normalise(sam, shown, torch.tensor([valid], device=device)))
-        by_box = _ask(sam, embedding, P.box_prompts(_scaled(boxes.reshape(-1, 2, 2) + 0.5, scale, device).flatten(1)))
-        by_point = _ask(sam, embedding, P.point_prompts(_scaled(inner + 0.5, scale, device)))
+        by_box = _ask(sam, embedding, P.box_prompts(_scaled(boxes.reshape(-1, 2, 2), scale, device).flatten(1)))
+        by_point = _ask(sam, embedding, P.point_prompts(_scaled(inner, scale, device)))
     for i, mask in enumerate(masks):
         box_masks, box_predicted = (t[i] for t in by_box)
         point_masks, point_predicted = (t[i] for t in by_point)
@@ -129,8 +127,8 @@ def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 
 
 def _scaled(points: NDArray[np.float64], scale: NDArray[np.float64], device: torch.device) -> Tensor:
-    """...x2 of the image's pixels in those of the input."""
-    return torch.from_numpy((points * scale).astype(np.float32)).to(device)
+    """...x2 of the image's pixels in those of the input; half a pixel is added after scaling, as SAM does."""
+    return torch.from_numpy((points * scale + 0.5).astype(np.float32)).to(device)
 
 
 def _ask(sam: Sam, embedding: Tensor, prompts: P.Prompts) -> tuple[Tensor, Tensor]:

@@ -33,12 +33,18 @@ def decode_prompts(sam: Sam, embedding: Tensor, sparse: Tensor, dense: Tensor) -
     dtype = torch.get_autocast_dtype(embedding.device.type) if _autocast(embedding) else embedding.dtype
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([own.expand(b, p, -1, -1), sparse], dim=2).to(dtype)
-    image_pe = _tokens(sam.prompt_encoder.get_dense_pe()).to(dtype)
+    with full_precision(embedding):
+        image_pe = _tokens(sam.prompt_encoder.get_dense_pe()).to(dtype)
     hidden, source = _two_way(decoder.transformer, _tokens(embedding[:, None] + dense).to(dtype), image_pe, tokens)
     features = _upscale(decoder.output_upscaling, source)
     kernels = torch.stack([mlp(hidden[:, :, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=2)
     logits = torch.matmul(kernels, features.flatten(2, -2).transpose(-2, -1))  # BxPx4x(N 2 2 2 2)
     return _arrange(logits, h, w), decoder.iou_prediction_head(hidden[:, :, 0])
+
+
+def full_precision(x: Tensor) -> Any:
+    """No autocast on the device of ``x``: bf16 would round a position to half a pixel."""
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def _autocast(x: Tensor) -> bool:

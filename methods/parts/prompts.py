@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from segment_anything.modeling import PromptEncoder, Sam
 from torch import Tensor
 
-from methods.backbone.decoding import decode_prompts
+from methods.backbone.decoding import decode_prompts, full_precision
 
 NO_POINT, BACKGROUND, FOREGROUND, CORNER = -1, 0, 1, 2
 
@@ -42,8 +42,9 @@ class Prompts:
 
 def uniforms(seeds: Tensor, prompts: int, count: int) -> Tensor:
     """BxPxcount numbers in [0, 1), each image's from its seed (B int64)."""
-    rows = [np.random.Generator(np.random.PCG64(int(s))).random((prompts, count), np.float32) for s in seeds.tolist()]
-    return torch.from_numpy(np.stack(rows)).to(seeds.device)
+    # a stream of its own: the loader draws the image's view from the bare seed
+    streams = [np.random.Generator(np.random.PCG64(np.random.SeedSequence([int(s), 1]))) for s in seeds.tolist()]
+    return torch.from_numpy(np.stack([r.random((prompts, count), np.float32) for r in streams])).to(seeds.device)
 
 
 def boxes(masks: Tensor) -> Tensor:
@@ -94,7 +95,7 @@ def pick(weights: Tensor, u: Tensor, side: int) -> Tensor:
     """
     grid = weights.shape[-1]
     total = weights.flatten(-2).float().cumsum(-1)
-    at = torch.searchsorted(total, (u * total[..., -1])[..., None], right=True).squeeze(-1).clamp_max(grid * grid - 1)
+    at = torch.searchsorted(total, (u * total[..., -1])[..., None], right=True).squeeze(-1) % (grid * grid)
     return torch.stack([at % grid + 0.5, at // grid + 0.5], dim=-1) * (side / grid)
 
 
@@ -127,7 +128,8 @@ def embed(encoder: PromptEncoder, prompts: Prompts) -> Tensor:
     """Prompts to tokens BxPxTxD: what PromptEncoder makes of the same points and boxes."""
     height, width = encoder.input_image_size
     scaled = prompts.coords / torch.tensor([width, height], device=prompts.coords.device)
-    positions = encoder.pe_layer._pe_encoding(scaled.float())
+    with full_precision(scaled):
+        positions = encoder.pe_layer._pe_encoding(scaled.float())
     kinds = torch.cat([e.weight for e in encoder.point_embeddings] + [encoder.not_a_point_embed.weight])
     none = prompts.labels == NO_POINT
     kind = kinds[torch.where(none, len(kinds) - 1, prompts.labels)]

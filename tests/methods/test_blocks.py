@@ -9,9 +9,7 @@ from segment_anything.modeling.image_encoder import Block
 from methods.backbone.blocks import SMALL, run_block
 
 
-@pytest.mark.parametrize(
-    ("side", "window"), [((16, 16), 0), ((16, 16), 8), ((12, 12), 8), ((6, 10), 4), ((40, 40), 0)]
-)
+@pytest.mark.parametrize(("side", "window"), [((16, 16), 0), ((16, 16), 8), ((12, 12), 8), ((6, 10), 4), ((40, 40), 0)])
 def test_a_block_is_segment_anythings(side: tuple[int, int], window: int) -> None:
     torch.manual_seed(0)
     block = Block(48, 3, use_rel_pos=True, window_size=window, input_size=side)
@@ -25,4 +23,4 @@ def test_a_block_is_segment_anythings(side: tuple[int, int], window: int) -> Non
     theirs = torch.autograd.grad(expected.square().sum(), list(block.parameters()))
     for name, a, b in zip(names, ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3, msg=name)
-    assert (40 * 40 > SMALL) and SMALL >= 16 * 16  # both ways were taken
+    assert (SMALL < 40 * 40) and SMALL >= 16 * 16  # both ways were taken
