@@ -61,6 +61,8 @@ class Method(nn.Module, ABC):
     trains: ClassVar[bool] = True
     #: Whether it starts neutral: at step 0 it is SAM without a prompt.
     neutral: ClassVar[bool] = False
+    #: Whether it is prompted with the true mask's box where it is measured: its numbers stand apart.
+    prompted: ClassVar[bool] = False
     #: Masks of an image that a batch holds in training.
     masks: int = 1
     #: ``flip``: mirrored half of the time. ``scene``: random crops, turns and colours.

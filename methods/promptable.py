@@ -64,6 +64,7 @@ class Promptable(Method):
     paper = "arXiv 2304.02643"
     Options = Options
     resize = "pad"
+    prompted = True
 
     def __init__(self, sam: Sam, options: Any = None) -> None:
         super().__init__(sam, options)

@@ -110,6 +110,52 @@ class SweepView:
         return f"{seconds // 60:02d}:{seconds % 60:02d}"
 
 
+class EpochView:
+    """One trial's epochs: a line for each, and in between how far it is (a live line on a terminal)."""
+
+    QUIET = 60.0  #: seconds between two lines about steps where there is no terminal
+
+    def __init__(self, plan: Plan, console: Console) -> None:
+        self.epochs = plan.settings.train.epochs
+        self.metric = plan.task.objective
+        self.console = console
+        self.live = console.status("starting") if console.is_terminal else None
+        self.last = self.began = time.monotonic()
+        self.current = 0
+
+    def __enter__(self) -> EpochView:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def steps(self, epoch: int, step: int, steps: int) -> None:
+        """Show that ``step`` of an epoch's ``steps`` are done."""
+        now = time.monotonic()
+        if epoch != self.current:
+            self.current, self.began = epoch, now
+        left = (now - self.began) / step * (steps - step)
+        text = f"epoch {epoch}/{self.epochs}: step {step} of {steps}, about {left:.0f} s left in it"
+        if self.live:
+            self.live.update(text)
+        elif now - self.last >= self.QUIET:
+            self.last = now
+            self.console.print(text, soft_wrap=True)
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """The line of a finished epoch."""
+        losses = " ".join(f"{name} {value:.4f}" for name, value in record["losses"].items())
+        self.last = time.monotonic()
+        self.console.print(
+            f"epoch {record['epoch']}/{self.epochs}  {losses}  val {METRICS[self.metric].label} "
+            f"{record['val'][self.metric]:.4f}  {record['seconds'] + record['eval_seconds']:.1f} s",
+            soft_wrap=True,
+        )
+
+
 def announce(plan: Plan, data: str, console: Console) -> None:
     """Say loudly what a reader of the numbers must know: stand-in data, random weights."""
     if plan.stand_in:

@@ -7,7 +7,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -25,6 +25,8 @@ from orchestrator.data.reader import DataSplit
 from orchestrator.masks import to_original
 from orchestrator.metrics import image_metrics, mean_metrics
 from orchestrator.ranks import Ranks
+
+OnStep = Callable[[int, int, int], None]  #: epoch, steps done in it, its steps
 
 
 class NotFinite(RuntimeError):
@@ -48,6 +50,7 @@ class Engine:
         self._trained = trained = [p for p in method.parameters() if p.requires_grad]
         self.optimizer = _adamw(trained, settings) if trained else None
         self.model: torch.nn.Module = self.method
+        self.on_step: OnStep = lambda epoch, step, steps: None
         if ranks.world > 1 and trained:
             self.model = DistributedDataParallel(self.method, broadcast_buffers=False)
 
@@ -73,6 +76,7 @@ class Engine:
             losses = self._step(batch, epoch, len(seen))
             real = batch.weight > 0
             seen.append(batch.index[real].cpu().numpy())
+            self.on_step(epoch, len(seen), steps)
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) * self._batch_size(order, len(seen) - 1)
         digest = self._check_order(order, seen)

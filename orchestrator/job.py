@@ -22,7 +22,7 @@ from orchestrator.build import build_method
 from orchestrator.config import Settings, from_flat
 from orchestrator.data.catalogue import TASKS, Task
 from orchestrator.data.reader import Dataset, DataSplit, holdout, open_dataset
-from orchestrator.engine import Engine
+from orchestrator.engine import Engine, OnStep
 from orchestrator.errors import UserError
 from orchestrator.metrics import MASK_METRICS
 from orchestrator.prompted import evaluate_prompts
@@ -71,7 +71,14 @@ def selection_splits(dataset: Dataset, settings: Settings) -> tuple[DataSplit, D
     return train, val, "val"
 
 
-def run_job(job: Job, ranks: Ranks, device: torch.device, report: Report, resume: Path | None = None) -> None:
+def run_job(
+    job: Job,
+    ranks: Ranks,
+    device: torch.device,
+    report: Report,
+    resume: Path | None = None,
+    on_step: OnStep = lambda epoch, step, steps: None,
+) -> None:
     """Train, keep the best epoch's weights under ``job.trial``, test them, and report each epoch.
 
     The last epoch's record also has ``test``: the best epoch's metrics on the test split. The first one of a
@@ -84,6 +91,7 @@ def run_job(job: Job, ranks: Ranks, device: torch.device, report: Report, resume
     method = build_method(settings)
     backbone = fingerprint(method.sam)
     engine = Engine(settings, method, train, device, ranks)
+    engine.on_step = on_step
     best = _Best(task)
     history: list[dict[str, Any]] = _resume(engine, best, resume, device) if resume else []
     start = len(history) + 1

@@ -93,7 +93,7 @@ def render(entries: Sequence[dict[str, Any]]) -> list[Table]:
             table.add_column(name, overflow="fold")
         for e in own:
             table.add_row(
-                e["method"], _backbone(e), *_numbers(e, metrics), str(e["trials"]), f"{e['run']}/{e['trial']}"
+                _method(e["method"]), _backbone(e), *_numbers(e, metrics), str(e["trials"]), f"{e['run']}/{e['trial']}"
             )
         for p in published_for([dataset]):
             notes = "; ".join(sorted(set(p["notes"].values())))
@@ -135,6 +135,11 @@ def _number(value: float | None, unit: str) -> str:
 
 def _backbone(entry: dict[str, Any]) -> str:
     return f"{entry['backbone']} (random)" if entry["backbone_random"] else str(entry["backbone"])
+
+
+def _method(name: str) -> str:
+    """What was told the true box does not compare with what was not."""
+    return f"{name} (true box)" if name in registry.names() and registry.load(name).prompted else name
 
 
 def _title(method: str) -> str:

@@ -16,7 +16,7 @@ from ray.train import UserCallback
 
 
 class Mailbox:
-    """A queue of letters (kind, content) a trial; kinds are ``epoch``, ``done`` and ``failed``."""
+    """A queue of letters (kind, content) a trial; kinds are ``steps``, ``epoch``, ``done`` and ``failed``."""
 
     def __init__(self) -> None:
         self._queues: dict[str, asyncio.Queue[tuple[str, Any]]] = defaultdict(asyncio.Queue)

@@ -77,6 +77,8 @@ def make_plan(
     check_method(settings)
     root, opened = find_data(dataset, data, note)
     task = TASKS[opened.manifest.task]
+    if task.prompted and not registry.load(method).prompted:
+        raise UserError(f"dataset '{dataset}' has several masks an image, to be prompted for; METHOD=promptable")
     settings = with_defaults(settings, task, changes)
     selection_splits(opened, settings)
     opened.verify()
@@ -124,10 +126,18 @@ def find_data(dataset: str, data: Storage, note: Note = lambda text: None) -> tu
     if dataset not in catalogue.CATALOGUE:
         raise unknown("dataset", dataset, {*catalogue.CATALOGUE, *ingested_names(data)})
     root = data / STAND_IN_FOLDER
-    if load_manifest(root, dataset) is None:
+    if not _is_drawn(dataset, root):
         note(f"drawing {STAND_IN_TRAIN + STAND_IN_TEST} stand-in pictures for {dataset}")
         make_stand_in(dataset, root)
     return root, open_dataset(root, dataset)
+
+
+def _is_drawn(dataset: str, root: Storage) -> bool:
+    """Whether its stand-in is there; a damaged one, or one of an older version, is drawn again."""
+    try:
+        return load_manifest(root, dataset) is not None
+    except UserError:
+        return False
 
 
 def make_stand_in(dataset: str, root: Storage) -> None:
@@ -135,4 +145,4 @@ def make_stand_in(dataset: str, root: Storage) -> None:
     task = catalogue.CATALOGUE[dataset].task
     with TemporaryDirectory(prefix="samsweep-") as folder:
         standin.write_folders(task, Path(folder), STAND_IN_TRAIN, STAND_IN_TEST, STAND_IN_SEED)
-        ingest(dataset, Path(folder), root, layout="folders", task=task, stand_in=True)
+        ingest(dataset, Path(folder), root, layout="folders", task=task, stand_in=True, replace=True)

@@ -46,9 +46,12 @@ Masks = NDArray[np.bool_]  # MxHxW
 def mean_scores(
     sam: Sam, samples: Iterable[tuple[NDArray[np.uint8], Masks]], device: torch.device, dtype: torch.dtype
 ) -> dict[str, float]:
-    """The mean over all masks of all samples (image HxWx3, masks MxHxW) of everything in ``MEANINGS``."""
+    """The mean over all masks of all samples (image HxWx3, masks MxHxW) of everything in ``MEANINGS``.
+
+    ``masks`` is their number.
+    """
     rows = [row for image, masks in samples for row in scores(sam, image, masks, device, dtype)]
-    return _mean(rows, tuple(MEANINGS))
+    return _mean(rows, tuple(MEANINGS)) | {"masks": float(len(rows))}
 
 
 def _mean(rows: list[dict[str, float]], names: tuple[str, ...]) -> dict[str, float]:

@@ -93,6 +93,7 @@ def session(plan: Plan, gpus_given: bool, say: Callable[[str], None]) -> Iterato
     """
     if "RAY_ADDRESS" not in os.environ:
         Capacity(((os.cpu_count() or 1, math.inf),)).concurrent(plan.settings.train)
+    fresh = not plan.run.exists()
     with ExitStack() as stack:
         remote = not plan.run.is_local
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="samsweep-"))) if remote else plan.run.local()
@@ -106,7 +107,8 @@ def session(plan: Plan, gpus_given: bool, say: Callable[[str], None]) -> Iterato
             capacity.concurrent(plan.settings.train)
         except UserError:
             stack.close()
-            shutil.rmtree(folder, ignore_errors=True)
+            if fresh:
+                shutil.rmtree(folder, ignore_errors=True)
             raise
         if dashboard:
             print(f"dashboard: {dashboard}", file=screen)

@@ -11,9 +11,9 @@ from typing import IO, Any
 from rich.console import Console
 
 from orchestrator.build import pick_device
+from orchestrator.console import EpochView
 from orchestrator.errors import UserError
 from orchestrator.job import STATE_FILE, Job, run_job
-from orchestrator.metrics import METRICS
 from orchestrator.plan import Plan
 from orchestrator.ranks import Ranks
 from orchestrator.results import TRIALS, Row, make_row, write_row
@@ -28,14 +28,13 @@ def train_here(plan: Plan, screen: Console, keep: bool = False) -> Row:
     second call takes it up.
     """
     epochs: list[dict[str, Any]] = []
-    show = _line_per_epoch(plan, screen)
     trial = plan.run / TRIALS / TRIAL
 
     def report(record: dict[str, Any], folder: Path | None) -> None:
         if keep and folder:
             trial.write(STATE_FILE, (folder / STATE_FILE).read_bytes())
         _add(epochs, record)
-        show(record)
+        view.epoch(record)
 
     def fit() -> None:
         with TemporaryDirectory(prefix="samsweep-") as folder:
@@ -43,10 +42,12 @@ def train_here(plan: Plan, screen: Console, keep: bool = False) -> Row:
             if keep and trial.exists(STATE_FILE):
                 state.write_bytes(trial.read(STATE_FILE))
             resume = state.parent if state.exists() else None
-            run_job(_job(plan), Ranks(), pick_device(), report, resume)
-        trial.remove(STATE_FILE)
+            run_job(_job(plan), Ranks(), pick_device(), report, resume, view.steps)
 
-    return _recorded(plan, epochs, fit)
+    with EpochView(plan, screen) as view:
+        row = _recorded(plan, epochs, fit)
+    trial.remove(STATE_FILE)
+    return row
 
 
 def train_on_ray(plan: Plan, screen: IO[str], keep: bool = False) -> Row:
@@ -57,7 +58,6 @@ def train_on_ray(plan: Plan, screen: IO[str], keep: bool = False) -> Row:
     from orchestrator.trial import RAY_FOLDER, TrialFailed, fit, opened
 
     epochs: list[dict[str, Any]] = []
-    show = _line_per_epoch(plan, Console(file=screen, markup=False, highlight=False))
     mailbox = open_mailbox()
 
     def follow() -> None:
@@ -69,16 +69,21 @@ def train_on_ray(plan: Plan, screen: IO[str], keep: bool = False) -> Row:
                 ready, _ = ray.wait([letter, driver])
                 if letter not in ready and not ray.wait([letter], timeout=5)[0]:
                     raise TrialFailed("the driver's process died; see ray.log")
-                if (record := opened(ray.get(letter))) is None:
+                if (told := opened(ray.get(letter))) is None:
                     return
-                _add(epochs, record)
-                show(record)
+                kind, content = told
+                if kind == "steps":
+                    view.steps(*content)
+                else:
+                    _add(epochs, content)
+                    view.epoch(content)
         finally:
             ray.cancel(driver, force=True)
             if not keep:
                 (plan.run / TRIALS / TRIAL / RAY_FOLDER).remove()
 
-    row = _recorded(plan, epochs, follow)
+    with EpochView(plan, Console(file=screen, markup=False, highlight=False)) as view:
+        row = _recorded(plan, epochs, follow)
     (plan.run / TRIALS / TRIAL / RAY_FOLDER).remove()
     return row
 
@@ -113,17 +118,3 @@ def _recorded(plan: Plan, epochs: list[dict[str, Any]], fit: Callable[[], None])
         row = make_row(plan, TRIAL, status, epochs, seconds=time.time() - began, cause=reason)
         write_row(plan.run, row)
     return row
-
-
-def _line_per_epoch(plan: Plan, screen: Console) -> Callable[[dict[str, Any]], None]:
-    label = METRICS[plan.task.objective].label
-
-    def show(record: dict[str, Any]) -> None:
-        losses = " ".join(f"{name} {value:.4f}" for name, value in record["losses"].items())
-        screen.print(
-            f"epoch {record['epoch']}/{plan.settings.train.epochs}  {losses}  val {label} "
-            f"{record['val'][plan.task.objective]:.4f}  {record['seconds'] + record['eval_seconds']:.1f} s",
-            soft_wrap=True,
-        )
-
-    return show

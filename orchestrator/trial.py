@@ -40,13 +40,18 @@ def run_trial(choices: dict[str, Any], base: dict[str, Any], data: str, run: str
     settings = from_flat(base).replace(chosen_settings(choices))
     job = Job(settings.flat(), data, f"{run}/{TRIALS}/{trial}")
     threading.Thread(target=fit, args=(job, trial, mailbox), daemon=True).start()
-    while (record := opened(ray.get(mailbox.take.remote(trial)))) is not None:
+    seen = 0
+    while (letter := opened(ray.get(mailbox.take.remote(trial)))) is not None:
+        kind, record = letter
+        if kind == "steps" or record["epoch"] <= seen:  # the latter: a worker died after its report and began again
+            continue
+        seen = record["epoch"]
         record.pop("earlier", None)  # of a restarted worker; this driver has seen them
         ray.tune.report({"epoch": record["epoch"], METRIC: record["best"], "record": record})
 
 
-def opened(letter: tuple[str, Any]) -> dict[str, Any] | None:
-    """The epoch's record in a letter; None for the last one.
+def opened(letter: tuple[str, Any]) -> tuple[str, Any] | None:
+    """A letter that tells of an epoch (``epoch`` and its record) or its ``steps``; None for the last one.
 
     Raises:
         TrialFailed: it tells of a failure; with the cause.
@@ -54,7 +59,7 @@ def opened(letter: tuple[str, Any]) -> dict[str, Any] | None:
     kind, content = letter
     if kind == "failed":
         raise TrialFailed(content)
-    return content if kind == "epoch" else None
+    return None if kind == "done" else letter
 
 
 def fit(job: Job, trial: str, mailbox: Any) -> None:
@@ -92,7 +97,7 @@ def _trainer(job: Job, trial: str, mailbox: Any) -> TorchTrainer:
     path, filesystem = ray_storage(Storage(job.trial))
     return TorchTrainer(
         train_loop,
-        train_loop_config=asdict(job),
+        train_loop_config={"job": asdict(job), "mailbox": mailbox, "trial": trial},
         scaling_config=ray.train.ScalingConfig(
             num_workers=t.workers, use_gpu=t.gpus_per_worker > 0, resources_per_worker=resources
         ),

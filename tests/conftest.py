@@ -42,7 +42,7 @@ def batch() -> Batch:
 
 @pytest.fixture
 def vit_t() -> Sam:
-    """A fresh vit_t with the fixed seed's weights."""
+    """A fresh vit_t with its own weights."""
     return build("vit_t")
 
 

@@ -45,8 +45,9 @@ def ingest(a: argparse.Namespace) -> None:
         raise UserError(f"--seed {a.seed}: must be at least 0")
     if layout not in LAYOUTS:
         raise unknown("layout", layout, LAYOUTS)
-    if task not in TASKS:
-        raise unknown("task", task, TASKS)
+    pairs = {name for name, t in TASKS.items() if not t.prompted}
+    if task not in pairs:
+        raise unknown("task", task, pairs)
     with bar(f"ingesting {a.name}") as progress:
         manifest = run(
             a.name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from orchestrator.cli.common import (
     notes,
     print_json,
 )
+from orchestrator.errors import UserError
+from orchestrator.pretraining import recipe
 
 REAL = "../shared/data"
 
@@ -29,14 +30,16 @@ def add_verbs(verbs: Any) -> None:
         "train vit_t from random weights on drawn scenes; a second call goes on",
         "samsweep pretrain --storage results",
     )
-    p.add_argument("--scenes", type=int, default=16_000, metavar="N", help="how many to draw (default 16000)")
+    p.add_argument(
+        "--scenes", type=int, default=recipe.SCENES, metavar="N", help=f"how many to draw (default {recipe.SCENES})"
+    )
     p.add_argument("--epochs", metavar="N", help="default: the recipe's")
     p.add_argument("--workers", metavar="N", help="DDP ranks (default: one for each core, or GPU)")
     p.add_argument("--seed", metavar="N", help="default 0")
     p.add_argument("--set", default="", metavar='"KEY=VALUE ..."', help="any setting")
-    p.add_argument("--name", default="pretrain-vit_t", metavar="NAME", help="of the run (default pretrain-vit_t)")
+    p.add_argument("--name", default=recipe.RUN, metavar="NAME", help=f"of the run (default {recipe.RUN})")
     p.add_argument("--out", type=Path, metavar="DIR", help="of the weights and their card (default: the run's folder)")
-    p.add_argument("--real", type=Path, default=Path(REAL), metavar="DIR", help=f"real pictures (default {REAL})")
+    p.add_argument("--real", type=Path, metavar="DIR", help=f"real pictures for the card (default {REAL}, if there)")
     p.add_argument("--local", action="store_true", help="in this process, one rank, without Ray")
     add_data(p)
     add_storage(p)
@@ -54,12 +57,14 @@ def add_verbs(verbs: Any) -> None:
 
 def pretrain(a: argparse.Namespace) -> int:
     from orchestrator.data.reader import open_dataset
-    from orchestrator.pretraining import recipe, run
+    from orchestrator.pretraining import run
     from orchestrator.pretraining.card import card
     from orchestrator.pretraining.scenes import NAME
     from orchestrator.storage import Storage
 
-    changes = recipe.with_recipe(_changes(a), workers=1 if a.local else _ranks())
+    if a.real:
+        _check_real(a.real)
+    changes = recipe.with_recipe(_changes(a), most_ranks=1 if a.local else _ranks())
     data = Storage(a.data)
     with bar("drawing scenes") as progress:
         run.prepare_scenes(data, a.scenes, recipe.SEED, progress)
@@ -76,12 +81,13 @@ def pretrain(a: argparse.Namespace) -> int:
         say.print(f"run '{plan.name}' is complete; its weights are written again", soft_wrap=True)
     weights = run.export(plan)
     out = Storage(str(a.out)) if a.out else plan.run
-    out.write(run.WEIGHTS_FILE, weights)
     sam = run.load_exported(weights)
-    figures = _figures(sam, a.real, say)
+    figures = _figures(sam, a.real or Path(REAL), say)
     parameters = sum(p.numel() for p in sam.parameters())
     scenes = open_dataset(data, NAME).manifest.split_rule
-    out.write(run.CARD_FILE, card(plan, row, figures, parameters, scenes).encode())
+    text = card(plan, row, run.about_run(plan), figures, parameters, scenes)
+    out.write(run.WEIGHTS_FILE, weights)
+    out.write(run.CARD_FILE, text.encode())
     console().print(f"weights  {out.path(run.WEIGHTS_FILE)}", soft_wrap=True)
     console().print(f"card     {out.path(run.CARD_FILE)}", soft_wrap=True)
     _show(figures)
@@ -102,25 +108,28 @@ def _train(plan: Any, a: argparse.Namespace) -> None:
 
 def pretrain_eval(a: argparse.Namespace) -> int:
     from methods.backbone.build import build
-    from orchestrator.errors import UserError
 
+    _check_real(a.real)
     try:
         sam = build("vit_t", a.weights)
     except ValueError as error:
         raise UserError(str(error)) from error
-    from orchestrator.pretraining.real import SETS
-
-    if missing := [name for name in SETS if not (a.real / name).is_dir()]:
-        raise UserError(f"{a.real}: has no {' and no '.join(missing)}; give their folder with --real")
     figures = _figures(sam, a.real, notes())
     print_json(figures) if a.json else _show(figures)
     return 0
 
 
+def _check_real(folder: Path) -> None:
+    from orchestrator.pretraining.real import SETS
+
+    if missing := [name for name in SETS if not (folder / name / "images").is_dir()]:
+        raise UserError(f"{folder}: has no {' and no '.join(missing)}; give their folder with --real (REAL=)")
+
+
 def _figures(sam: Any, real: Path, say: Any) -> dict[str, dict[str, float]]:
     """The figures of every real set that is there."""
     from orchestrator.build import pick_device, pick_precision
-    from orchestrator.pretraining.real import SETS, count, read_set
+    from orchestrator.pretraining.real import SETS, read_set
     from orchestrator.prompted import mean_scores
 
     device = pick_device()
@@ -131,8 +140,8 @@ def _figures(sam: Any, real: Path, say: Any) -> dict[str, dict[str, float]]:
             say.print(f"{real / name}: not there; its figures are left out", soft_wrap=True)
             continue
         with bar(name) as progress:
-            figures[name] = mean_scores(sam.to(device), read_set(name, real, progress), device, dtype)
-        figures[name]["masks"] = count(name, real)
+            samples = read_set(name, real, progress)
+            figures[name] = mean_scores(sam.to(device), samples, device, dtype)
     return figures
 
 
@@ -157,4 +166,6 @@ def _ranks() -> int:
     """One for each core or GPU: small images and many steps share better as ranks than as threads."""
     import torch
 
-    return torch.cuda.device_count() or len(os.sched_getaffinity(0))
+    from orchestrator.cores import available_cores
+
+    return torch.cuda.device_count() or available_cores()

@@ -11,15 +11,20 @@ from typing import Any
 
 import torch
 
+from orchestrator.config import make_settings
 from orchestrator.plan import Plan
-from orchestrator.pretraining.recipe import RECIPE
+from orchestrator.pretraining.recipe import METHOD, SCENES, with_recipe
 from orchestrator.prompted import MEANINGS
 
+#: What a command says in words of its own, or decides nothing.
+_SAID = ("train.workers", "train.cpus_per_worker", "train.gpus_per_worker")
 Figures = Mapping[str, Mapping[str, float]]  #: set -> (``MEANINGS`` and ``masks``)
 
 
-def card(plan: Plan, row: Mapping[str, Any], figures: Figures, parameters: int, scenes: str) -> str:
-    """Markdown. ``scenes`` is the data set's own sentence about itself."""
+def card(
+    plan: Plan, row: Mapping[str, Any], about: Mapping[str, Any], figures: Figures, parameters: int, scenes: str
+) -> str:
+    """Markdown. ``about`` is what the run was begun with; ``scenes`` the data set's own sentence about itself."""
     t = plan.settings.train
     epochs = row["epochs"]
     trained = sum(e["seconds"] for e in epochs) / 3600
@@ -33,12 +38,12 @@ def card(plan: Plan, row: Mapping[str, Any], figures: Figures, parameters: int, 
         "(methods/promptable.py says where it differs); no picture of any data set was used. It is meant for",
         "laptops and tests: far below the official checkpoints, which want 1024 px and a GPU.",
         "",
-        f"- command: `{command(plan)}`",
+        f"- command: `{command(row['settings'], scenes)}`, at commit {row['code_version']}",
         f"- parameters: {parameters:,}; half precision",
         f"- steps: {sum(-(-e['samples'] // t.batch) for e in epochs):,} of {t.batch} images "
         f"({samples:,} views, {samples * plan.settings.method_options.masks:,} prompts), seed {t.seed}",
         f"- time: {trained:.1f} h of training and {measured:.1f} h of measuring in {len(epochs)} epochs",
-        f"- hardware: {hardware()}, {t.workers} rank(s); torch {torch.__version__.split('+')[0]}",
+        f"- hardware: {about['hardware']}, {row['workers']} rank(s); torch {about['torch']}",
         f"- data: {scenes}; fingerprint {plan.fingerprint[:16]}",
         f"- chosen: epoch {best['epoch']}, the best box IoU on drawn scenes that were not trained on",
         "",
@@ -74,11 +79,14 @@ def figures_table(figures: Figures) -> list[str]:
     ]
 
 
-def command(plan: Plan) -> str:
-    """What was typed, in full: the recipe's own values need no words."""
-    flat = plan.settings.flat()
-    changed = [f"{k}={v}" for k, v in flat.items() if k in RECIPE and RECIPE[k] != v]
-    return "make pretrain" + (f" SET={shlex.quote(' '.join(changed))}" if changed else "")
+def command(settings: Mapping[str, Any], scenes: str) -> str:
+    """What makes the same run: the recipe's own values need no words. ``settings`` are dotted."""
+    usual = make_settings(METHOD, settings["dataset"], with_recipe({}, 1)).flat()
+    workers = settings["train.workers"]
+    drawn = int(scenes.split()[1])  # "drawn: N scenes ..."
+    words = ["make pretrain", f"WORKERS={workers}"] + ([f"SCENES={drawn}"] if drawn != SCENES else [])
+    other = [f"{k}={v}" for k, v in settings.items() if usual.get(k) != v and k not in _SAID]
+    return " ".join([*words, f"SET={shlex.quote(' '.join(other))}"] if other else words)
 
 
 def hardware() -> str:

@@ -9,18 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from orchestrator.data.check import decode_image, decode_mask
+from orchestrator.data.check import BadImage, decode_image, decode_mask
 from orchestrator.errors import UserError
 
 SMALLEST = 0.006  #: of its image: smaller nuclei are left out
 SETS = ("dsb2018_nuclei", "kvasir_seg")
 Progress = Callable[[int, int, str], None]  #: done, total, current
 Sample = tuple[NDArray[np.uint8], NDArray[np.bool_]]  # image HxWx3, masks MxHxW
-
-
-def count(name: str, root: Path) -> int:
-    """The number of masks of a set."""
-    return sum(len(masks) for _, masks in read_set(name, root))
 
 
 def read_set(name: str, root: Path, progress: Progress = lambda done, total, current: None) -> Iterator[Sample]:
@@ -36,10 +31,14 @@ def read_set(name: str, root: Path, progress: Progress = lambda done, total, cur
     for done, path in enumerate(paths, 1):
         mask = next((folder / "masks").glob(f"{path.stem}.*"), None)
         if mask is None:
-            raise UserError(f"{path}: has no mask in {folder}/masks")
-        masks = _instances(mask) if name == "dsb2018_nuclei" else decode_mask(mask.read_bytes(), 127)[None] > 0
+            raise UserError(f"{path}: has no mask in {folder / 'masks'}")
+        try:
+            image = decode_image(path.read_bytes())
+            masks = _instances(mask) if name == "dsb2018_nuclei" else decode_mask(mask.read_bytes(), 127)[None] > 0
+        except (BadImage, OSError) as error:
+            raise UserError(f"{path} or its mask: {error}; fetch it again") from error
         if len(masks):
-            yield decode_image(path.read_bytes()), masks
+            yield image, masks
         progress(done, len(paths), path.name)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 METHOD = "promptable"
 RUN = "pretrain-vit_t"
 SCENES = 16_000  #: drawn once; with random views none is seen twice alike
-SEED = 0
+SEED = 0  #: of the scenes and, by default, of the training
 
 RECIPE: Mapping[str, Any] = {
     "backbone.start": "random",
@@ -22,9 +22,16 @@ RECIPE: Mapping[str, Any] = {
     "train.weight_decay": 0.05,
     "train.clip": 5.0,
     "train.patience": 8,
+    "train.seed": SEED,
 }
 
 
-def with_recipe(changes: Mapping[str, Any], workers: int) -> dict[str, Any]:
-    """The recipe with the user's changes on top; ``workers`` where the user has not said."""
-    return {**RECIPE, "train.workers": workers, "train.seed": SEED, **changes}
+def with_recipe(changes: Mapping[str, Any], most_ranks: int) -> dict[str, Any]:
+    """The recipe with the user's changes on top.
+
+    Without a word from the user there are as many ranks as share a batch evenly, at most ``most_ranks``.
+    """
+    settings = {**RECIPE, **changes}
+    batch = int(settings["train.batch"]) if str(settings["train.batch"]).isdigit() else 1
+    even = max(n for n in range(1, max(1, most_ranks) + 1) if batch % n == 0)
+    return {"train.workers": even, **settings}

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from segment_anything.modeling import Sam
 
 from methods.backbone.build import build, dump_weights
@@ -17,6 +18,7 @@ from orchestrator.data.schema import load_manifest
 from orchestrator.errors import UserError
 from orchestrator.plan import Plan, make_plan
 from orchestrator.pretraining import scenes
+from orchestrator.pretraining.card import hardware
 from orchestrator.pretraining.recipe import METHOD
 from orchestrator.results import TRIALS, read_rows
 from orchestrator.single import TRIAL
@@ -25,6 +27,7 @@ from orchestrator.storage import Storage
 SETTINGS_FILE = "settings.json"  #: of a run that may be continued
 WEIGHTS_FILE = "vit_t.safetensors"
 CARD_FILE = "vit_t.md"
+_PLACE = ("train.workers", "train.cpus_per_worker", "train.gpus_per_worker")  #: may change when a run goes on
 
 
 def prepare_scenes(data: Storage, count: int, seed: int, progress: Callable[[int, int, str], None]) -> None:
@@ -33,7 +36,12 @@ def prepare_scenes(data: Storage, count: int, seed: int, progress: Callable[[int
     Raises:
         UserError: others are there.
     """
-    there = load_manifest(data, scenes.NAME)
+    if count < 1:
+        raise UserError(f"SCENES={count}: at least 1")
+    try:
+        there = load_manifest(data, scenes.NAME)
+    except UserError:
+        there = None  # damaged, or of another version: what was drawn can be drawn again
     if there is None:
         scenes.write_scenes(data, count, seed, progress)
     elif there.split_rule != scenes.rule(count, seed):
@@ -49,21 +57,27 @@ def make_pretraining_plan(changes: Mapping[str, Any], data: Storage, storage: St
     Raises:
         UserError: it is there with other settings, or complete.
     """
-    plan = make_plan(METHOD, scenes.NAME, changes, data, storage, name, continues=True)
+    begun = storage.exists(f"{name}/{SETTINGS_FILE}")
+    plan = make_plan(METHOD, scenes.NAME, changes, data, storage, name, continues=begun)
     asked = plan.settings.flat() | {"data fingerprint": plan.fingerprint}
-    if plan.run.exists(SETTINGS_FILE):
-        begun = json.loads(plan.run.read(SETTINGS_FILE))
-        other = sorted(k for k in asked.keys() | begun.keys() if asked.get(k) != begun.get(k))
-        # where it runs may change in between
-        other = [k for k in other if k not in ("train.workers", "train.cpus_per_worker", "train.gpus_per_worker")]
-        if other:
-            raise UserError(
-                f"run '{name}' was begun with {other[0]}={begun.get(other[0])}, not {asked.get(other[0])}; "
-                "say the same again, or choose another NAME"
-            )
-    else:
-        plan.run.write(SETTINGS_FILE, json.dumps(asked, indent=1).encode())
+    if not begun:
+        about = {"settings": asked, "hardware": hardware(), "torch": torch.__version__.split("+")[0]}
+        plan.run.write(SETTINGS_FILE, json.dumps(about, indent=1).encode())
+        return plan
+    first = about_run(plan)["settings"]
+    other = sorted(k for k in asked.keys() | first.keys() if asked.get(k) != first.get(k) and k not in _PLACE)
+    if other:
+        raise UserError(
+            f"run '{name}' was begun with {other[0]}={first.get(other[0])}, not {asked.get(other[0])}; "
+            "say the same again, or choose another NAME"
+        )
     return plan
+
+
+def about_run(plan: Plan) -> dict[str, Any]:
+    """What the run was begun with: ``settings`` (dotted), ``hardware`` and ``torch``."""
+    about: dict[str, Any] = json.loads(plan.run.read(SETTINGS_FILE))
+    return about
 
 
 def is_begun(plan: Plan) -> bool:
@@ -73,7 +87,11 @@ def is_begun(plan: Plan) -> bool:
 
 def finished(plan: Plan) -> dict[str, Any] | None:
     """The row of a run that is complete, as ``read_rows`` reads it."""
-    return next((row for row in read_rows(plan.storage, plan.name) if row["status"] == "completed"), None)
+    return next((row for row in read_rows(plan.storage, plan.name) if _is_ours(row)), None)
+
+
+def _is_ours(row: dict[str, Any]) -> bool:
+    return bool(row["trial"] == TRIAL and row["status"] == "completed")
 
 
 def load_exported(weights: bytes) -> Sam:

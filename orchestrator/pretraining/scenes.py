@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import multiprocessing
-import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
 from PIL import Image
 
+from orchestrator.cores import available_cores
 from orchestrator.data import scenes
 from orchestrator.data.layers import encode_layers
 from orchestrator.data.schema import Manifest, Row
@@ -18,6 +18,7 @@ from orchestrator.storage import Storage
 
 NAME = "scenes"  #: of the dataset
 TASK = "promptable"
+GENERATOR = 1  #: raised with every change of what ``orchestrator.data.scenes`` draws
 SIDE = 320  #: pixels; a view of it is 256
 QUALITY = 92  #: of the JPEG that a scene is stored as
 VAL, TEST = 96, 96  #: scenes that are never trained on
@@ -29,10 +30,9 @@ def write_scenes(out: Storage, train: int, seed: int, progress: Callable[[int, i
     """Draw ``train`` scenes to learn from and some to choose and to test by, and commit them as a dataset."""
     counts = {"train": train, "val": VAL, "test": TEST}
     rows = [(split, seed, _FIRST[split] + i) for split, count in counts.items() for i in range(count)]
-    processes = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     with (
         DatasetWriter(out, NAME, replace=True) as writer,
-        ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool,
+        ProcessPoolExecutor(available_cores(), mp_context=multiprocessing.get_context("spawn")) as pool,
     ):
         for done, (split, row) in enumerate(pool.map(_draw, rows, chunksize=_CHUNK), 1):
             writer.add(split, row)
@@ -42,7 +42,7 @@ def write_scenes(out: Storage, train: int, seed: int, progress: Callable[[int, i
 
 def rule(train: int, seed: int) -> str:
     """What a set of scenes is, in a sentence."""
-    return f"drawn: {train} scenes to learn from, {VAL} to choose and {TEST} to test by, seed {seed}"
+    return f"drawn: {train} scenes to train on, {VAL} to choose by, {TEST} to test; seed {seed}, generator {GENERATOR}"
 
 
 def _draw(what: tuple[str, int, int]) -> tuple[str, Row]:

@@ -1,0 +1,70 @@
+"""What the weights that ship are good for, on part of the real pictures beside the project."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from methods.backbone.build import BUNDLED, build
+from orchestrator.build import pick_precision
+from orchestrator.cli import main
+from orchestrator.config import make_settings
+from orchestrator.pretraining.real import read_set
+from orchestrator.prompted import mean_scores
+from orchestrator.results import read_rows
+from orchestrator.storage import Storage
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("name", "point"), [("dsb2018_nuclei", 0.5), ("kvasir_seg", 0.4)])
+def test_it_beats_answers_that_need_no_model(name: str, point: float, kvasir: Path) -> None:
+    samples = [sample for i, sample in enumerate(read_set(name, kvasir.parent)) if i % 4 == 0]
+    found = mean_scores(build("vit_t"), samples, CPU, pick_precision("auto", CPU))
+    assert found["box_iou"] > max(found["filled_box"], found["ellipse"]) + 0.03, "0.05 on the whole set"
+    assert found["point_iou"] > point
+    assert found["ranking"] > 0.5
+
+
+def test_the_file_is_small_and_loads_within_a_second_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*_: object, **__: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", no_network)
+    assert BUNDLED.stat().st_size <= 12e6
+    build("vit_t")
+    began = time.perf_counter()
+    build("vit_t")
+    assert time.perf_counter() - began < 1
+
+
+def test_it_loads_from_another_folder(tmp_path: Path) -> None:
+    """The path of the weights does not depend on where the user stands."""
+    code = "from methods.backbone.build import build; print(sum(p.numel() for p in build('vit_t').parameters()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert 2_000_000 < int(done.stdout) < 6_000_000
+
+
+@pytest.fixture(scope="module")
+def polyps(kvasir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("polyps")
+    words = ["ingest", "polyps", "--layout", "folders", "--source", str(kvasir), "--task", "polyp"]
+    assert main([*words, "--out", str(root)]) == 0
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["decoder", "sam_adapter", "mca"])
+def test_methods_learn_more_from_it_than_from_random_weights(method: str, polyps: Path, tmp_path: Path) -> None:
+    for start in ("trained", "random"):
+        words = ["train", method, "polyps", "--local", "--epochs", "2", "--name", start, "--data", str(polyps)]
+        assert main([*words, "--set", f"backbone.start={start}", "--storage", str(tmp_path)]) == 0
+    test = {row["run"]: row["test"]["mdice"] for row in read_rows(Storage(str(tmp_path)))}
+    assert test["trained"] > test["random"] + 0.02, test
+    assert make_settings(method, "polyps").backbone.start == "trained"
