@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,11 +14,20 @@ import torch
 from PIL import Image
 
 from methods.backbone.build import build, fingerprint
+from methods.promptable import Promptable
+from orchestrator import runtime
 from orchestrator.cli import main
+from orchestrator.config import make_settings
+from orchestrator.data.catalogue import TASKS
 from orchestrator.data.reader import open_dataset
 from orchestrator.errors import UserError
+from orchestrator.plan import Plan
 from orchestrator.pretraining import scenes
+from orchestrator.pretraining.card import command
 from orchestrator.pretraining.real import read_set
+from orchestrator.pretraining.recipe import METHOD, with_recipe
+from orchestrator.prompted import evaluate_prompts
+from orchestrator.ranks import Ranks
 from orchestrator.results import read_rows
 from orchestrator.storage import Storage
 
@@ -137,3 +149,87 @@ def test_weights_that_do_not_fit_are_said(real: Path, tmp_path: Path, capsys: py
     torch.save({}, tmp_path / "w.pth")
     assert main(["pretrain-eval", "--real", str(real), "--weights", str(tmp_path / "w.pth")]) == 2
     assert "not a checkpoint of SAM vit_t" in capsys.readouterr().err
+
+
+class _OneOfTwo(Ranks):
+    """A rank whose exchanges happen through a list that both fill."""
+
+    shared: ClassVar[list[object]] = []
+
+    def gather(self, value: object) -> list[object]:
+        self.shared.append(value)
+        return self.shared
+
+
+def test_answers_to_prompts_are_the_same_on_two_ranks(few: None, tmp_path: Path) -> None:
+    scenes.write_scenes(Storage(str(tmp_path)), 3, 0, lambda *_: None)
+    split = open_dataset(Storage(str(tmp_path)), "scenes").split("train")
+    method = Promptable(build("vit_t"))
+    alone = evaluate_prompts(method, split, torch.device("cpu"), torch.float32, Ranks())
+    _OneOfTwo.shared.clear()
+    for rank in range(2):
+        both = evaluate_prompts(method, split, torch.device("cpu"), torch.float32, _OneOfTwo(rank, 2))
+    assert both == alone and set(alone) == {"box_iou", "point_iou", "ranking"}
+
+
+def test_a_foreign_run_is_not_taken_over(
+    few: None, real: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results" / "mine").mkdir(parents=True)
+    assert pretrain(tmp_path, real, "--name", "mine") == 2
+    assert "NAME=mine: that run is there already" in capsys.readouterr().err
+
+
+def test_a_run_that_finds_no_room_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resume that is refused must not delete what it was to go on with."""
+
+    @contextmanager
+    def tiny_cluster(log: Path) -> Iterator[tuple[runtime.Capacity, None]]:
+        yield runtime.Capacity(((0.5, 0.0),)), None
+
+    monkeypatch.setattr(runtime, "ray_cluster", tiny_cluster)
+    settings = make_settings("decoder", "x")
+    storage = Storage(str(tmp_path))
+    for name, stays in (("begun", True), ("new", False)):
+        plan = Plan(name, settings, storage, storage, TASKS["polyp"], False, "f", 0, False)
+        if stays:
+            plan.run.write("settings.json", b"{}")
+        with pytest.raises(UserError, match="the cluster has"), runtime.session(plan, False, lambda text: None):
+            pass
+        assert plan.run.exists() == stays
+
+
+@pytest.mark.parametrize(("cores", "ranks"), [(1, 1), (2, 2), (6, 4), (12, 8), (64, 8)])
+def test_ranks_share_the_batch_evenly(cores: int, ranks: int) -> None:
+    assert with_recipe({}, cores)["train.workers"] == ranks
+    assert with_recipe({"train.workers": "3"}, cores)["train.workers"] == "3"
+
+
+def test_the_card_says_what_was_typed() -> None:
+    usual = make_settings(METHOD, "scenes", with_recipe({}, 2)).flat()
+    assert command(usual, scenes.rule(16_000, 0)) == "make pretrain WORKERS=2"
+    changed = usual | {"method.clicks": 3, "train.seed": 5}
+    assert command(changed, scenes.rule(64, 0)) == (
+        "make pretrain WORKERS=2 SCENES=64 SET='train.seed=5 method.clicks=3'"
+    )
+
+
+def test_several_masks_an_image_want_a_promptable_method(
+    few: None, real: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenes.write_scenes(Storage(str(tmp_path)), 1, 0, lambda *_: None)
+    assert main(["train", "decoder", "scenes", "--local", "--data", str(tmp_path)]) == 2
+    assert "METHOD=promptable" in capsys.readouterr().err
+    assert main(["ingest", "x", "--source", str(real), "--task", "promptable", "--out", str(tmp_path)]) == 2
+    assert "unknown task 'promptable'" in capsys.readouterr().err
+
+
+def test_no_scenes_are_refused(tmp_path: Path, real: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pretrain(tmp_path, real, "--scenes", "0") == 2
+    assert "SCENES=0: at least 1" in capsys.readouterr().err
+
+
+def test_a_damaged_real_picture_is_named(real: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (real / "kvasir_seg/images/b.jpg").write_bytes(b"no picture")
+    assert main(["pretrain-eval", "--real", str(real)]) == 2
+    assert "b.jpg or its mask" in capsys.readouterr().err
