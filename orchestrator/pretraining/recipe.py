@@ -12,7 +12,7 @@ SEED = 0  #: of the scenes and, by default, of the training
 
 RECIPE: Mapping[str, Any] = {
     "backbone.start": "random",
-    "train.epochs": 20,
+    "train.epochs": 40,
     "train.samples": 4096,  # an epoch is what lies between two checkpoints: some minutes
     "train.batch": 8,  # many small steps: hours on two cores, not days on many GPUs
     "train.lr": 8e-4,
