@@ -63,6 +63,8 @@ class Method(nn.Module, ABC):
     neutral: ClassVar[bool] = False
     #: Whether it is prompted with the true mask's box where it is measured: its numbers stand apart.
     prompted: ClassVar[bool] = False
+    #: Beginnings of the names of trained parameters that one batch may leave without a gradient.
+    sometimes_idle: ClassVar[tuple[str, ...]] = ()
     #: Masks of an image that a batch holds in training.
     masks: int = 1
     #: ``flip``: mirrored half of the time. ``scene``: random crops, turns and colours.

@@ -65,6 +65,8 @@ class Promptable(Method):
     Options = Options
     resize = "pad"
     prompted = True
+    # only the best of the three masks learns from a prompt
+    sometimes_idle = ("sam.mask_decoder.output_hypernetworks_mlps.",)
 
     def __init__(self, sam: Sam, options: Any = None) -> None:
         super().__init__(sam, options)

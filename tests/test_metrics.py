@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from orchestrator.errors import UserError
-from orchestrator.metrics import METRICS, image_metrics, mean_metrics
+from orchestrator.metrics import MASK_METRICS, image_metrics, mean_metrics
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.uint8]
 
 
 def _scores(probability: object, mask: object, *names: str) -> dict[str, float]:
-    return image_metrics(np.array(probability, np.float32), np.array(mask, np.uint8), names or METRICS)
+    return image_metrics(np.array(probability, np.float32), np.array(mask, np.uint8), names or MASK_METRICS)
 
 
 def _example(seed: int, shape: tuple[int, int] = (40, 52)) -> tuple[Floats, Mask]:
@@ -54,7 +54,7 @@ def test_equal_to_the_package_on_uint8_maps(seed: int) -> None:
     """A prediction on the 1/255 grid needs no quantising, so the package's own reading must agree."""
     probability, mask = _example(seed)
     grey = np.round(probability * 255).astype(np.uint8)
-    ours = image_metrics((grey / 255).astype(np.float64), mask, METRICS)
+    ours = image_metrics((grey / 255).astype(np.float64), mask, MASK_METRICS)
     theirs = {}
     for name, measure in (
         ("s_measure", py_sod_metrics.Smeasure()),
@@ -86,9 +86,9 @@ def test_a_constant_prediction_is_not_stretched() -> None:
 
 def test_perfect_and_inverted() -> None:
     _, mask = _example(0)
-    best = image_metrics(mask.astype(np.float32), mask, METRICS)
-    worst = image_metrics(1 - mask.astype(np.float32), mask, METRICS)
-    for name, metric in METRICS.items():
+    best = image_metrics(mask.astype(np.float32), mask, MASK_METRICS)
+    worst = image_metrics(1 - mask.astype(np.float32), mask, MASK_METRICS)
+    for name, metric in MASK_METRICS.items():
         good, bad = best[name], worst[name]
         assert good == pytest.approx(1 if metric.mode == "max" else 0, abs=0.01), name
         assert (bad < 0.45) if metric.mode == "max" else (bad > 0.99), name
@@ -152,10 +152,10 @@ def test_always_finite_and_in_range(shape: tuple[int, int], seed: int, fill: flo
     }[kind].astype(np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        got = image_metrics(probability, mask, METRICS)
+        got = image_metrics(probability, mask, MASK_METRICS)
     for name, value in got.items():
         assert type(value) is float
-        assert 0 <= value <= (100 if METRICS[name].unit == "%" else 1), name  # NaN fails as well
+        assert 0 <= value <= (100 if MASK_METRICS[name].unit == "%" else 1), name  # NaN fails as well
 
 
 def test_only_what_was_asked_in_that_order() -> None:

@@ -42,10 +42,10 @@ def as_in_training(batch: Batch, method: Method) -> Batch:
     return dataclasses.replace(batch, mask=batch.mask.repeat(1, method.masks, 1, 1))
 
 
-def make(name: str, options: dict[str, object] | None = None, random: bool = False) -> Method:
+def make(name: str, options: dict[str, object] | None = None) -> Method:
     torch.manual_seed(3)
     method_class = registry.load(name)
-    return method_class(build("vit_t", random=random), method_class.Options(**(options or {})))
+    return method_class(build("vit_t"), method_class.Options(**(options or {})))
 
 
 def ids(case: tuple[str, dict[str, object]]) -> str:
@@ -63,8 +63,7 @@ def test_says_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=ids)
 def test_trains_exactly_what_it_names(case: tuple[str, dict[str, object]], batch: Batch) -> None:
-    # random weights: of a trained SAM's three outputs one may be the best for every prompt of this batch
-    method = make(*case, random=True)
+    method = make(*case)
     before = {n: p.detach().clone() for n, p in method.named_parameters()}
     named = set(method.trained_names())
     assert bool(named) == method.trains
@@ -76,7 +75,9 @@ def test_trains_exactly_what_it_names(case: tuple[str, dict[str, object]], batch
         method.total(losses).backward()
         for name, parameter in method.named_parameters():
             if name in named:
-                assert parameter.grad is not None and parameter.grad.abs().sum() > 0, f"{name} gets no gradient"
+                assert parameter.grad is not None, f"{name} is no part of the loss"
+                idle = name.startswith(method.sometimes_idle)
+                assert idle or parameter.grad.abs().sum() > 0, f"{name} gets no gradient"
                 assert parameter.grad.isfinite().all(), f"{name}: gradient is not finite"
             else:
                 assert parameter.grad is None, f"{name} is frozen and gets a gradient"
