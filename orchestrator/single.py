@@ -78,7 +78,9 @@ def train_on_ray(plan: Plan, screen: IO[str], keep: bool = False) -> Row:
                     _add(epochs, content)
                     view.epoch(content)
         finally:
-            ray.cancel(driver, force=True)
+            # Ray 2.60 aborts this process where a task is cancelled by force just while it ends by itself
+            if not ray.wait([driver], timeout=3)[0]:
+                ray.cancel(driver, force=True)
             if not keep:
                 (plan.run / TRIALS / TRIAL / RAY_FOLDER).remove()
 
