@@ -48,27 +48,25 @@ class Metric:
     doc: str
 
 
-MASK_METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("s_measure", "S", "max", "", "structure measure, alpha 0.5 (Fan et al., ICCV 2017)"),
-        Metric("e_measure", "E", "max", "", "enhanced alignment, mean of 256 thresholds (Fan et al., IJCAI 2018)"),
-        Metric("weighted_f", "wF", "max", "", "weighted F, beta 1 (Margolin et al., CVPR 2014)"),
-        Metric("mae", "MAE", "min", "", "mean absolute error after the min-max step"),
-        Metric("ber", "BER", "min", "%", "balanced error rate above 125/255, 0 to 100"),
-        Metric("mdice", "mDice", "max", "", "Dice above 0.5, per image"),
-        Metric("miou", "mIoU", "max", "", "IoU above 0.5, per image"),
-    )
-}
+def _by_name(*metrics: Metric) -> dict[str, Metric]:
+    return {metric.name: metric for metric in metrics}
+
+
+MASK_METRICS = _by_name(
+    Metric("s_measure", "S", "max", "", "structure measure, alpha 0.5 (Fan et al., ICCV 2017)"),
+    Metric("e_measure", "E", "max", "", "enhanced alignment, mean of 256 thresholds (Fan et al., IJCAI 2018)"),
+    Metric("weighted_f", "wF", "max", "", "weighted F, beta 1 (Margolin et al., CVPR 2014)"),
+    Metric("mae", "MAE", "min", "", "mean absolute error after the min-max step"),
+    Metric("ber", "BER", "min", "%", "balanced error rate above 125/255, 0 to 100"),
+    Metric("mdice", "mDice", "max", "", "Dice above 0.5, per image"),
+    Metric("miou", "mIoU", "max", "", "IoU above 0.5, per image"),
+)
 #: Of answers to prompts, a mask at a time; ``orchestrator.prompted`` computes them.
-PROMPT_METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("box_iou", "box IoU", "max", "", "tight box, single mask"),
-        Metric("point_iou", "point IoU", "max", "", "inner point, best of three by predicted IoU"),
-        Metric("ranking", "ranking", "max", "", "pairs of outputs that predicted IoU orders rightly; 0.5 is chance"),
-    )
-}
+PROMPT_METRICS = _by_name(
+    Metric("box_iou", "box IoU", "max", "", "tight box, single mask"),
+    Metric("point_iou", "point IoU", "max", "", "inner point, best of three by predicted IoU"),
+    Metric("ranking", "ranking", "max", "", "pairs of outputs that predicted IoU orders rightly; 0.5 is chance"),
+)
 METRICS = MASK_METRICS | PROMPT_METRICS
 
 Floats = NDArray[np.float64]

@@ -18,7 +18,7 @@ from orchestrator.data import catalogue, standin
 from orchestrator.data.catalogue import TASKS, Task
 from orchestrator.data.ingest import ingest
 from orchestrator.data.reader import Dataset, open_dataset
-from orchestrator.data.schema import ingested_names, load_manifest
+from orchestrator.data.schema import ingested_names, load_drawn, load_manifest
 from orchestrator.data.writer import check_name
 from orchestrator.errors import UserError, unknown
 from orchestrator.job import selection_splits
@@ -126,18 +126,10 @@ def find_data(dataset: str, data: Storage, note: Note = lambda text: None) -> tu
     if dataset not in catalogue.CATALOGUE:
         raise unknown("dataset", dataset, {*catalogue.CATALOGUE, *ingested_names(data)})
     root = data / STAND_IN_FOLDER
-    if not _is_drawn(dataset, root):
+    if load_drawn(root, dataset) is None:
         note(f"drawing {STAND_IN_TRAIN + STAND_IN_TEST} stand-in pictures for {dataset}")
         make_stand_in(dataset, root)
     return root, open_dataset(root, dataset)
-
-
-def _is_drawn(dataset: str, root: Storage) -> bool:
-    """Whether its stand-in is there; a damaged one, or one of an older version, is drawn again."""
-    try:
-        return load_manifest(root, dataset) is not None
-    except UserError:
-        return False
 
 
 def make_stand_in(dataset: str, root: Storage) -> None:

@@ -14,6 +14,8 @@ import torch
 from segment_anything.modeling.image_encoder import window_partition, window_unpartition
 from torch import Tensor
 
+from methods.backbone.precision import working_dtype
+
 #: Tokens of an attention up to which this is the faster way (their square is kept for the backward pass).
 SMALL = 1024
 
@@ -25,8 +27,7 @@ def run_block(block: Any, x: Tensor) -> Tensor:
     if side * side > SMALL or not block.attn.use_rel_pos:
         return block(x)
     y = block.norm1(x)
-    if torch.is_autocast_enabled(x.device.type):
-        y = y.to(torch.get_autocast_dtype(x.device.type))
+    y = y.to(working_dtype(y))
     if block.window_size:
         y, padded = window_partition(y, block.window_size)
         y = window_unpartition(_attend(block.attn, y), block.window_size, padded, (h, w))

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from segment_anything.modeling import PromptEncoder, Sam
 from torch import Tensor
 
-from methods.backbone.decoding import decode_prompts, full_precision
+from methods.backbone.decoding import decode_prompts
+from methods.backbone.precision import full_precision
 
 NO_POINT, BACKGROUND, FOREGROUND, CORNER = -1, 0, 1, 2
 

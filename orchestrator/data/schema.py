@@ -150,6 +150,14 @@ def load_manifest(root: Storage, name: str) -> Manifest | None:
     return Manifest.from_json(text, where)
 
 
+def load_drawn(root: Storage, name: str) -> Manifest | None:
+    """The manifest of a dataset that can be drawn again; None also where it is damaged or of another version."""
+    try:
+        return load_manifest(root, name)
+    except UserError:
+        return None
+
+
 def ingested_names(root: Storage) -> list[str]:
     """The sorted names of the datasets under ``root``."""
     try:

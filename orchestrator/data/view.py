@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from orchestrator.data.layers import Bits
+from orchestrator.data.layers import MAX_LAYERS, Bits
 
 SMALLEST = 0.003  #: of the view's pixels: a mask that shows less is not asked for
 CROP = (0.45, 1.0)  #: a crop's longer side, of the image's shorter one
@@ -30,11 +30,11 @@ def random_view(image: NDArray[np.uint8], bits: Bits, masks: int, side: int, see
     for attempt in range(4):
         box, valid = _crop(rng, bits.shape, side, whole=attempt == 3)
         shown = _resized_bits(bits, box, valid)
-        found = [k for k in range(24) if _share(shown, k) >= SMALLEST]
+        found = [k for k in range(MAX_LAYERS) if _share(shown, k) >= SMALLEST]
         if found:
             break
     else:
-        found = [int(np.argmax([_share(shown, k) for k in range(24)]))]
+        found = [int(np.argmax([_share(shown, k) for k in range(MAX_LAYERS)]))]
     turns, mirror = (int(rng.integers(4)), bool(rng.random() < 0.5)) if valid[0] == valid[1] else (0, False)
     mirror = mirror or bool(rng.random() < 0.5 and valid[0] != valid[1])
     picture = Image.fromarray(image).resize((valid[1], valid[0]), Image.Resampling.BILINEAR, box)

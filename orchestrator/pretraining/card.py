@@ -13,11 +13,9 @@ import torch
 
 from orchestrator.config import make_settings
 from orchestrator.plan import Plan
-from orchestrator.pretraining.recipe import METHOD, SCENES, with_recipe
+from orchestrator.pretraining.recipe import METHOD, PLACE, SCENES, with_recipe
 from orchestrator.prompted import MEANINGS
 
-#: What a command says in words of its own, or decides nothing.
-_SAID = ("train.workers", "train.cpus_per_worker", "train.gpus_per_worker")
 Figures = Mapping[str, Mapping[str, float]]  #: set -> (``MEANINGS`` and ``masks``)
 
 
@@ -87,7 +85,7 @@ def command(settings: Mapping[str, Any], scenes: str) -> str:
     workers = settings["train.workers"]
     drawn = int(scenes.split()[1])  # "drawn: N scenes ..."
     words = ["make pretrain", f"WORKERS={workers}"] + ([f"SCENES={drawn}"] if drawn != SCENES else [])
-    other = [f"{k}={v}" for k, v in settings.items() if usual.get(k) != v and k not in _SAID]
+    other = [f"{k}={v}" for k, v in settings.items() if usual.get(k) != v and k not in PLACE]
     return " ".join([*words, f"SET={shlex.quote(' '.join(other))}"] if other else words)
 
 

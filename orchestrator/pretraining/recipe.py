@@ -10,6 +10,9 @@ RUN = "pretrain-vit_t"
 SCENES = 16_000  #: drawn once; with random views none is seen twice alike
 SEED = 0  #: of the scenes and, by default, of the training
 
+#: Where it runs rather than what it computes: may change when a run goes on.
+PLACE = ("train.workers", "train.cpus_per_worker", "train.gpus_per_worker")
+
 RECIPE: Mapping[str, Any] = {
     "backbone.start": "random",
     "train.epochs": 40,

@@ -14,12 +14,12 @@ from segment_anything.modeling import Sam
 from methods.backbone.build import build, dump_weights
 from orchestrator import checkpoint
 from orchestrator.build import build_method
-from orchestrator.data.schema import load_manifest
+from orchestrator.data.schema import load_drawn
 from orchestrator.errors import UserError
 from orchestrator.plan import Plan, make_plan
 from orchestrator.pretraining import scenes
 from orchestrator.pretraining.card import hardware
-from orchestrator.pretraining.recipe import METHOD
+from orchestrator.pretraining.recipe import METHOD, PLACE
 from orchestrator.results import TRIALS, read_rows
 from orchestrator.single import TRIAL
 from orchestrator.storage import Storage
@@ -27,7 +27,6 @@ from orchestrator.storage import Storage
 SETTINGS_FILE = "settings.json"  #: of a run that may be continued
 WEIGHTS_FILE = "vit_t.safetensors"
 CARD_FILE = "vit_t.md"
-_PLACE = ("train.workers", "train.cpus_per_worker", "train.gpus_per_worker")  #: may change when a run goes on
 
 
 def prepare_scenes(data: Storage, count: int, seed: int, progress: Callable[[int, int, str], None]) -> None:
@@ -38,10 +37,7 @@ def prepare_scenes(data: Storage, count: int, seed: int, progress: Callable[[int
     """
     if count < 1:
         raise UserError(f"SCENES={count}: at least 1")
-    try:
-        there = load_manifest(data, scenes.NAME)
-    except UserError:
-        there = None  # damaged, or of another version: what was drawn can be drawn again
+    there = load_drawn(data, scenes.NAME)
     if there is None:
         scenes.write_scenes(data, count, seed, progress)
     elif there.split_rule != scenes.rule(count, seed):
@@ -65,7 +61,7 @@ def make_pretraining_plan(changes: Mapping[str, Any], data: Storage, storage: St
         plan.run.write(SETTINGS_FILE, json.dumps(about, indent=1).encode())
         return plan
     first = about_run(plan)["settings"]
-    other = sorted(k for k in asked.keys() | first.keys() if asked.get(k) != first.get(k) and k not in _PLACE)
+    other = sorted(k for k in asked.keys() | first.keys() if asked.get(k) != first.get(k) and k not in PLACE)
     if other:
         raise UserError(
             f"run '{name}' was begun with {other[0]}={first.get(other[0])}, not {asked.get(other[0])}; "
