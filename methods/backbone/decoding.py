@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from segment_anything.modeling import MaskDecoder, Sam
 from torch import Tensor
 
+from methods.backbone.precision import full_precision, working_dtype
+
 
 def decode_prompts(sam: Sam, embedding: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
     """Mask logits BxPx4x4hx4w and predicted IoU BxPx4 of P prompts an image.
@@ -30,7 +32,7 @@ def decode_prompts(sam: Sam, embedding: Tensor, sparse: Tensor, dense: Tensor) -
     decoder: MaskDecoder = sam.mask_decoder
     b, p = sparse.shape[:2]
     h, w = embedding.shape[-2:]
-    dtype = torch.get_autocast_dtype(embedding.device.type) if _autocast(embedding) else embedding.dtype
+    dtype = working_dtype(embedding)
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([own.expand(b, p, -1, -1), sparse], dim=2).to(dtype)
     with full_precision(embedding):
@@ -38,17 +40,8 @@ def decode_prompts(sam: Sam, embedding: Tensor, sparse: Tensor, dense: Tensor) -
     hidden, source = _two_way(decoder.transformer, _tokens(embedding[:, None] + dense).to(dtype), image_pe, tokens)
     features = _upscale(decoder.output_upscaling, source)
     kernels = torch.stack([mlp(hidden[:, :, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=2)
-    logits = torch.matmul(kernels, features.flatten(2, -2).transpose(-2, -1))  # BxPx4x(N 2 2 2 2)
+    logits = torch.matmul(features.flatten(2, -2), kernels.transpose(-2, -1))  # BxPx(N 2 2 2 2)x4
     return _arrange(logits, h, w), decoder.iou_prediction_head(hidden[:, :, 0])
-
-
-def full_precision(x: Tensor) -> Any:
-    """No autocast on the device of ``x``: bf16 would round a position to half a pixel."""
-    return torch.autocast(x.device.type, enabled=False)
-
-
-def _autocast(x: Tensor) -> bool:
-    return bool(torch.is_autocast_enabled(x.device.type))
 
 
 def _tokens(feature: Tensor) -> Tensor:
@@ -67,31 +60,66 @@ def _two_way(transformer: Any, image: Tensor, image_pe: Tensor, tokens: Tensor) 
             queries = queries + _attend(layer.self_attn, q, q, queries)
         queries = layer.norm1(queries)
         k = keys + image_pe
-        queries = layer.norm2(queries + _attend(layer.cross_attn_token_to_image, queries + tokens, k, keys))
+        queries = layer.norm2(queries + _ask_image(layer.cross_attn_token_to_image, queries + tokens, k, keys))
         queries = layer.norm3(queries + layer.mlp(queries))
-        keys = layer.norm4(keys + _attend(layer.cross_attn_image_to_token, k, queries + tokens, queries))
-    attended = _attend(transformer.final_attn_token_to_image, queries + tokens, keys + image_pe, keys)
+        keys = layer.norm4(keys + _ask_tokens(layer.cross_attn_image_to_token, k, queries + tokens, queries))
+    attended = _ask_image(transformer.final_attn_token_to_image, queries + tokens, keys + image_pe, keys)
     return transformer.norm_final_attn(queries + attended), keys
 
 
 def _attend(attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """segment-anything's Attention.forward; q BxPxMxD, k and v BxPxLxD, where either P may be 1."""
+    """segment-anything's Attention.forward among tokens, all BxPxTxD."""
     heads: int = attention.num_heads
     q = attention.q_proj(q).unflatten(-1, (heads, -1)).transpose(2, 3)
     k = attention.k_proj(k).unflatten(-1, (heads, -1)).transpose(2, 3)
     v = attention.v_proj(v).unflatten(-1, (heads, -1)).transpose(2, 3)
-    shared = k.shape[1] == 1 and q.shape[1] > 1
-    prompts = q.shape[1]
-    if shared:  # all prompts ask the same image: one long list of questions
-        q = q.transpose(1, 2).flatten(2, 3)[:, None]
-    q = q * q.shape[-1] ** -0.5
-    if k.shape[-2] < q.shape[-2]:  # a softmax over a few tokens is quick along a leading dimension only
-        out = torch.softmax(k @ q.transpose(-2, -1), dim=-2).transpose(-2, -1) @ v
-    else:
-        out = torch.softmax(q @ k.transpose(-2, -1), dim=-1) @ v
-    if shared:
-        out = out[:, 0].unflatten(2, (prompts, -1)).transpose(1, 2)
+    out = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1), dim=-1) @ v
     return attention.out_proj(out.transpose(2, 3).flatten(3))
+
+
+# Between a few tokens and the many pixels of an image, the image's projections are folded into the tokens:
+# (x W_k) . q = x . (W_k' q). The heads times the tokens, H T (56 for a box), are fewer than the width of a
+# projection, and no map of the image's size is ever brought into another order.
+
+
+def _ask_image(attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """segment-anything's Attention.forward from tokens q BxPxTxD to an image, k and v BxPxNxD (or Bx1xNxD).
+
+    The bias of k_proj adds the same to a token's scores of all pixels, which softmax does not see.
+    """
+    p, t = q.shape[1:3]
+    asked = _by_head(attention.q_proj, q, attention.num_heads)  # BxPxHxTxd
+    asked = asked * asked.shape[-1] ** -0.5
+    asked = asked @ attention.k_proj.weight.unflatten(0, (attention.num_heads, -1)).to(q.dtype)  # BxPxHxTxD
+    shared = k.shape[1] == 1
+    asked = asked.flatten(1, 3)[:, None] if shared else asked.flatten(2, 3)
+    seen = torch.softmax(asked @ k.transpose(-2, -1), dim=-1) @ v
+    seen = seen.view(len(q), p, attention.num_heads, t, -1)
+    values = seen @ attention.v_proj.weight.unflatten(0, (attention.num_heads, -1)).transpose(-2, -1).to(q.dtype)
+    return attention.out_proj(values.transpose(2, 3).flatten(3) + attention.v_proj.bias.to(q.dtype))
+
+
+def _ask_tokens(attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """segment-anything's Attention.forward from an image q BxPxNxD (or Bx1xNxD) to tokens, k and v BxPxTxD."""
+    heads: int = attention.num_heads
+    p, t = k.shape[1:3]
+    asked = _by_head(attention.k_proj, k, heads)
+    asked = asked * asked.shape[-1] ** -0.5
+    bias = asked @ attention.q_proj.bias.unflatten(0, (heads, -1))[..., None].to(k.dtype)  # BxPxHxTx1
+    asked = asked @ attention.q_proj.weight.unflatten(0, (heads, -1)).to(k.dtype)
+    if q.shape[1] == 1:
+        scores = (asked.flatten(1, 3)[:, None] @ q.transpose(-2, -1)).view(len(k), p, heads, t, -1)
+    else:
+        scores = (asked.flatten(2, 3) @ q.transpose(-2, -1)).view(len(k), p, heads, t, -1)
+    weights = torch.softmax(scores + bias, dim=-2).flatten(2, 3)  # along a leading dimension: quick where T is small
+    told = _by_head(attention.v_proj, v, heads)
+    told = told @ attention.out_proj.weight.t().unflatten(0, (heads, -1)).to(v.dtype)  # BxPxHxTxD
+    return weights.transpose(-2, -1) @ told.flatten(2, 3) + attention.out_proj.bias.to(v.dtype)
+
+
+def _by_head(projection: Any, tokens: Tensor, heads: int) -> Tensor:
+    """Projected tokens BxPxTxD as BxPxHxTxd."""
+    return projection(tokens).unflatten(-1, (heads, -1)).transpose(2, 3)
 
 
 def _upscale(layers: Any, source: Tensor) -> Tensor:
@@ -110,7 +138,7 @@ def _spread(up: Any, x: Tensor) -> Tensor:
 
 
 def _arrange(logits: Tensor, h: int, w: int) -> Tensor:
-    """BxPxKx(h w, 2 2, 2 2) to BxPxKx4hx4w."""
-    b, p, k = logits.shape[:3]
-    grid = logits.view(b, p, k, h, w, 2, 2, 2, 2)  # h w y1 x1 y2 x2
-    return grid.permute(0, 1, 2, 3, 5, 7, 4, 6, 8).reshape(b, p, k, 4 * h, 4 * w)
+    """BxPx(h w, 2 2, 2 2)xK to BxPxKx4hx4w."""
+    b, p, _, k = logits.shape
+    grid = logits.view(b, p, h, w, 2, 2, 2, 2, k)  # h w y1 x1 y2 x2
+    return grid.permute(0, 1, 8, 2, 4, 6, 3, 5, 7).reshape(b, p, k, 4 * h, 4 * w)
