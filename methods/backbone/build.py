@@ -16,6 +16,8 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
 
+from methods.backbone.start import start
+
 #: The seed of random weights.
 RANDOM_SEED = 0
 #: vit_t's own weights, which ship with the project; vit_t.md beside them says how they came about.
@@ -175,29 +177,5 @@ def _build_small(size: Size) -> Sam:
             iou_head_hidden_dim=size.prompt_width,
         ),
     )
-    _start(sam)
+    start(sam)
     return sam
-
-
-@torch.no_grad()
-def _start(sam: Sam) -> None:
-    """Random weights from which prompts are understood soon: positions speak first, and like finds like.
-
-    SAM's own start leaves it to hundreds of thousands of GPU steps to find that attention should go by
-    position; docs/decisions.md has what each part of this is worth.
-    """
-    nn.init.trunc_normal_(sam.image_encoder.pos_embed, std=0.02)
-    prompts, decoder = sam.prompt_encoder, sam.mask_decoder
-    # SAM's frequencies all have deviation 1; a spread shows where in a patch a box ends, and where in the image
-    frequencies = prompts.pe_layer.positional_encoding_gaussian_matrix
-    frequencies *= torch.logspace(-1, 2, frequencies.shape[1], base=2.0)
-    contents = [sam.image_encoder.neck[-1], prompts.no_mask_embed, prompts.not_a_point_embed]
-    for module in [*contents, *prompts.point_embeddings, decoder.iou_token, decoder.mask_tokens]:
-        module.weight *= 0.3
-    layers = decoder.transformer.layers
-    between = [a for layer in layers for a in (layer.cross_attn_token_to_image, layer.cross_attn_image_to_token)]
-    for attention in [*between, decoder.transformer.final_attn_token_to_image]:
-        attention.q_proj.weight *= 2.5
-        attention.k_proj.weight.copy_(attention.q_proj.weight)
-        for projection in (attention.q_proj, attention.k_proj):
-            projection.bias.zero_()
