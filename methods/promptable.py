@@ -133,14 +133,14 @@ class Promptable(Method):
     def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         masks, coverage = prediction["masks"], prediction["coverage"]
         target = F.avg_pool2d(coverage, 2)  # of the masks' own size
-        near, far = pixel_weights(batch.mask, target.shape[-1]), pixel_weights(batch.mask, coverage.shape[-1])
+        near = pixel_weights(P.boxes(batch.mask) / batch.mask.shape[-1], target.shape[-1])
         with torch.no_grad():
             focal, dice = focal_and_dice(masks[:, :, 1:], target[:, :, None], near[:, :, None])
             best = 1 + (FOCAL_WEIGHT * focal + dice).argmin(-1)
             true_iou = hard_iou(masks, target[:, :, None])
         best_mask = masks.take_along_dim(best[..., None, None, None], 2)[:, :, 0]
         learning = [best_mask, masks[:, :, 0]] if self.options.single_mask == "always" else [best_mask]
-        errors = [focal_and_dice(_double(logits), coverage, far) for logits in learning]
+        errors = [focal_and_dice(logits, target, near) for logits in learning]
         parts = {
             "focal": [focal for focal, _ in errors],
             "dice": [dice for _, dice in errors],
@@ -150,7 +150,7 @@ class Promptable(Method):
         if "later_masks" in prediction:
             later = prediction["later_masks"]
             r = later.shape[2]
-            focal, dice = focal_and_dice(_double(later), coverage[:, None, :r], far[:, None, :r])
+            focal, dice = focal_and_dice(later, target[:, None, :r], near[:, None, :r])
             parts["focal"].append(focal)
             parts["dice"].append(dice)
             parts["align"].append(misalignment(later, target[:, None, :r], near[:, None, :r]))
@@ -170,23 +170,16 @@ class Promptable(Method):
         return upscale(masks[:, 0, :1], batch.image.shape[-1])
 
 
-def _double(logits: Tensor) -> Tensor:
-    """...xaxa to ...x2ax2a, bilinear, the grid of the targets."""
-    size = (2 * logits.shape[-2], 2 * logits.shape[-1])
-    grown = F.interpolate(logits.flatten(0, -3)[:, None], size, mode="bilinear", align_corners=False)
-    return grown[:, 0].unflatten(0, logits.shape[:-2])
-
-
-def pixel_weights(masks: Tensor, grid: int) -> Tensor:
-    """What each pixel counts in the focal loss: BxPxSxS masks to BxPxGxG, which sums to 1.
+def pixel_weights(boxes: Tensor, grid: int) -> Tensor:
+    """What each pixel counts in the focal loss: masks' boxes BxPx4, in shares of the side, to BxPxGxG of sum 1.
 
     Half of it is spread over the window around the mask, twice as wide and high as its box, and half over
     all pixels.
     """
-    box = P.boxes(masks) * (grid / masks.shape[-1])
+    box = boxes * grid
     margin = (box[..., 2:] - box[..., :2]) / 2
     low, high = box[..., :2] - margin, box[..., 2:] + margin
-    at = torch.arange(grid, device=masks.device) + 0.5
+    at = torch.arange(grid, device=boxes.device) + 0.5
     columns = (at > low[..., :1]) & (at < high[..., :1])
     rows = (at > low[..., 1:]) & (at < high[..., 1:])
     window = (rows[..., :, None] & columns[..., None, :]).float()

@@ -88,5 +88,7 @@ def _cpu_has_bf16() -> bool:
     info = Path("/proc/cpuinfo")
     if not info.exists() or os.uname().machine != "x86_64":
         return False
-    flags = next((line for line in info.read_text().splitlines() if line.startswith("flags")), "")
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    text = info.read_text()
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    # Intel's cores multiply bf16 fast in their matrix unit alone: without it, half as fast as fp32
+    return "amx_bf16" in flags or ("avx512_bf16" in flags and "AuthenticAMD" in text)

@@ -43,7 +43,9 @@ class DataSettings:
 class TrainSettings:
     epochs: int = option(20, "epochs", at_least=1)
     batch: int = option(8, "global batch over all ranks; SAM-Adapter: 4 GPUs x 2", at_least=1)
+    optimizer: str = option("adamw", "AdamW (SAM-Adapter), or Muon for large matrices beside it", ("adamw", "muon"))
     lr: float = option(2e-4, "AdamW's learning rate; SAM-Adapter: 2e-4", more_than=0)
+    matrix_lr: float = option(0.02, "Muon's learning rate; falls as AdamW's does", more_than=0)
     lr_min: float = option(1e-7, "where the cosine ends, at most lr; SAM-Adapter: 1e-7", at_least=0)
     schedule: str = option(
         "epochs", "the cosine falls with each epoch (SAM-Adapter), or with each step", ("epochs", "steps")
@@ -52,7 +54,7 @@ class TrainSettings:
     clip: float = option(0.0, "the gradient's greatest norm; 0: no limit", at_least=0)
     samples: int = option(0, "samples of an epoch; 0: the whole split", at_least=0)
     patience: int = option(0, "epochs without a better one after which it stops; 0: never", at_least=0)
-    weight_decay: float = option(0.01, "AdamW's weight decay; PyTorch's default, as SAM-Adapter", at_least=0)
+    weight_decay: float = option(0.01, "weight decay; AdamW's default in PyTorch, as SAM-Adapter", at_least=0)
     seed: int = option(0, "seed of initialisation, order and augmentation", at_least=0, at_most=2**31 - 1)
     precision: str = option("auto", "bf16 where the machine does it fast", ("auto", "fp32", "bf16"))
     workers: int = option(1, "DDP ranks of a trial", at_least=1)

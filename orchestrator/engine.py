@@ -24,6 +24,7 @@ from orchestrator.data.order import epoch_part, eval_batches, rank_batches
 from orchestrator.data.reader import DataSplit
 from orchestrator.masks import to_original
 from orchestrator.metrics import image_metrics, mean_metrics
+from orchestrator.optimizer import make_optimizers
 from orchestrator.ranks import Ranks
 
 OnStep = Callable[[int, int, int], None]  #: epoch, steps done in it, its steps
@@ -48,7 +49,7 @@ class Engine:
         self.side = int(method.sam.image_encoder.img_size)
         self.dtype = pick_precision(settings.train.precision, device)
         self._trained = trained = [p for p in method.parameters() if p.requires_grad]
-        self.optimizer = _adamw(trained, settings) if trained else None
+        self.optimizer = make_optimizers(self.method, settings.train)
         self.model: torch.nn.Module = self.method
         self.on_step: OnStep = lambda epoch, step, steps: None
         if ranks.world > 1 and trained:
@@ -138,7 +139,7 @@ class Engine:
                 f"({', '.join(f'{k} {float(v.detach()):.3g}' for k, v in losses.items())}); try a lower train.lr"
             )
         assert self.optimizer is not None
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         total.backward()
         if self.settings.train.clip:
             torch.nn.utils.clip_grad_norm_(self._trained, self.settings.train.clip)
@@ -157,8 +158,7 @@ class Engine:
             done = max(0, now - t.warmup) / max(1, whole - t.warmup)
         rate = rise * (low + (t.lr - low) * (1 + math.cos(math.pi * done)) / 2)
         if self.optimizer:
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
+            self.optimizer.set_rate(rate / t.lr)
         return rate
 
     def _batches(self, split: DataSplit, order: np.ndarray, epoch: int, train: bool) -> Iterator[Batch]:
@@ -201,7 +201,3 @@ def peak_memory_mb(device: torch.device) -> float:
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
-
-def _adamw(parameters: list[torch.nn.Parameter], settings: Settings) -> torch.optim.AdamW:
-    # fused: many small parameters cost more to walk through than to update
-    return torch.optim.AdamW(parameters, lr=settings.train.lr, weight_decay=settings.train.weight_decay, fused=True)

@@ -1,0 +1,71 @@
+"""AdamW for everything, or Muon for the large matrices and AdamW for the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn, optim
+
+from orchestrator.config import TrainSettings
+
+SMALLEST_MATRIX = 64  #: the shorter side from which a linear layer's weight is Muon's
+
+
+class Optimizers:
+    """One or two optimizers that step together; ``set_rate`` scales each one's own rate."""
+
+    def __init__(self, parts: list[optim.Optimizer]) -> None:
+        self._parts = parts
+        self._rates = [[group["lr"] for group in part.param_groups] for part in parts]
+
+    def set_rate(self, share: float) -> None:
+        """The learning rates as a share of those it was made with."""
+        for part, rates in zip(self._parts, self._rates, strict=True):
+            for group, rate in zip(part.param_groups, rates, strict=True):
+                group["lr"] = share * rate
+
+    def zero_grad(self) -> None:
+        for part in self._parts:
+            part.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        for part in self._parts:
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {str(i): part.state_dict() for i, part in enumerate(self._parts)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for i, part in enumerate(self._parts):
+            part.load_state_dict(state[str(i)])
+
+
+def make_optimizers(model: nn.Module, settings: TrainSettings) -> Optimizers | None:
+    """What trains a model's parameters that require a gradient; None where there are none.
+
+    Muon (Jordan et al. 2024; ``torch.optim.Muon``) makes a step along the nearest orthogonal matrix. It is
+    for the weights of linear layers alone: tables, norms, biases, convolutions and narrow heads stay AdamW's.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
+        return None
+    if settings.optimizer == "adamw":
+        return Optimizers([_adamw(trained, settings)])
+    matrices = _matrices(model)
+    taken = {id(p) for p in matrices}
+    rest = [p for p in trained if id(p) not in taken]
+    parts: list[optim.Optimizer] = [_adamw(rest, settings)] if rest else []
+    if matrices:
+        parts.append(optim.Muon(matrices, lr=settings.matrix_lr, weight_decay=settings.weight_decay))
+    return Optimizers(parts)
+
+
+def _matrices(model: nn.Module) -> list[Tensor]:
+    linear = (m.weight for m in model.modules() if isinstance(m, nn.Linear))
+    unique = {id(w): w for w in linear if w.requires_grad and min(w.shape) >= SMALLEST_MATRIX}
+    return list(unique.values())
+
+
+def _adamw(parameters: list[nn.Parameter], settings: TrainSettings) -> optim.AdamW:
+    # fused: many small parameters cost more to walk through than to update
+    return optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
