@@ -14,9 +14,10 @@ A step, for P masks of each image:
 Where it leaves the paper, by default: the single mask learns from the first prompt too (``single_mask``;
 in the paper it is trained with several prompts alone), some first points are drawn deep inside the mask and
 some boxes are tight (``inner_points``, ``tight_boxes``), clicks are fewer (the paper has 8, and 2 rounds
-without a new click), the losses are taken on a grid of S/2, where a pixel's target is its coverage, and half
-of the focal loss's weight lies around the mask (``pixel_weights``), so that small masks count. ``align`` is
-new: from random weights focal and Dice first make all logits alike and then stay there long.
+without a new click), the losses are taken on the masks' own grid of S/4, where a pixel's target is its
+coverage, and half of the focal loss's weight lies around the mask (``pixel_weights``), so that small masks
+count. ``align`` is new: from random weights focal and Dice first make all logits alike and then stay there
+long. ``runners_up`` keeps outputs that are never the best from dying (0 is the paper).
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ class Options:
     clicks: int = option(1, "clicks after the first prompt; the paper: 8, and 2 rounds without", at_least=0)
     align_weight: float = option(
         1.0, "weight of 1 - correlation of logits and mask; the paper: none (it starts from MAE)", at_least=0
+    )
+    iou_weight: float = option(1.0, "weight of the predicted IoU's error; the paper: 1", at_least=0)
+    runners_up: float = option(
+        0.0, "share that the two masks which are not the best have in learning; the paper: none", at_least=0, at_most=1
     )
     augment: str = option("scene", "crops, turns and colours, or the flip alone", ("scene", "flip"))
 
@@ -140,27 +145,24 @@ class Promptable(Method):
             true_iou = hard_iou(masks, target[:, :, None])
         best_mask = masks.take_along_dim(best[..., None, None, None], 2)[:, :, 0]
         learning = [best_mask, masks[:, :, 0]] if self.options.single_mask == "always" else [best_mask]
-        errors = [focal_and_dice(logits, target, near) for logits in learning]
-        parts = {
-            "focal": [focal for focal, _ in errors],
-            "dice": [dice for _, dice in errors],
-            "align": [misalignment(logits, target, near) for logits in learning],
-            "iou": [prediction["iou"] - true_iou],
-        }
+        errors = [mask_errors(logits, target, near) for logits in learning]
+        if share := self.options.runners_up:
+            of_all = mask_errors(masks[:, :, 1:], target[:, :, None], near[:, :, None])
+            errors[0] = {name: (1 - share) * errors[0][name] + share * of_all[name].mean(-1) for name in of_all}
+        parts = {name: [e[name] for e in errors] for name in errors[0]}
+        parts["iou"] = [prediction["iou"] - true_iou]
         if "later_masks" in prediction:
             later = prediction["later_masks"]
             r = later.shape[2]
-            focal, dice = focal_and_dice(later, target[:, None, :r], near[:, None, :r])
-            parts["focal"].append(focal)
-            parts["dice"].append(dice)
-            parts["align"].append(misalignment(later, target[:, None, :r], near[:, None, :r]))
+            for name, error in mask_errors(later, target[:, None, :r], near[:, None, :r]).items():
+                parts[name].append(error)
             parts["iou"].append(prediction["later_iou"] - hard_iou(later, target[:, None, :r]))
         parts["iou"] = [error.square() for error in parts["iou"]]
         means = {name: torch.cat([v.flatten(1) for v in values], 1).mean(1) for name, values in parts.items()}
         return {name: global_mean(value, batch.weight) for name, value in means.items()}
 
     def loss_weights(self) -> dict[str, float]:
-        return {"focal": FOCAL_WEIGHT, "align": self.options.align_weight}
+        return {"focal": FOCAL_WEIGHT, "align": self.options.align_weight, "iou": self.options.iou_weight}
 
     def predict(self, batch: Batch) -> Tensor:
         """Mask logits Bx1xSxS for the tight box of the true mask; of the whole input where there is none."""
@@ -185,6 +187,12 @@ def pixel_weights(boxes: Tensor, grid: int) -> Tensor:
     window = (rows[..., :, None] & columns[..., None, :]).float()
     weights = window / window.sum((-2, -1), keepdim=True).clamp_min(1) + 1 / grid**2
     return weights / weights.sum((-2, -1), keepdim=True)
+
+
+def mask_errors(logits: Tensor, target: Tensor, weights: Tensor) -> dict[str, Tensor]:
+    """``focal``, ``dice`` and ``align`` of each of ...xHxW logits: ... ."""
+    focal, dice = focal_and_dice(logits, target, weights)
+    return {"focal": focal, "dice": dice, "align": misalignment(logits, target, weights)}
 
 
 def misalignment(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:

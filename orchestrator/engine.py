@@ -53,7 +53,9 @@ class Engine:
         self.model: torch.nn.Module = self.method
         self.on_step: OnStep = lambda epoch, step, steps: None
         if ranks.world > 1 and trained:
-            self.model = DistributedDataParallel(self.method, broadcast_buffers=False)
+            self.model = DistributedDataParallel(
+                self.method, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
 
     def epochs(self, start: int = 1) -> Iterator[dict[str, Any]]:
         """Train epoch by epoch (1-based); yields what each one was like, the same on every rank."""

@@ -15,17 +15,23 @@ PLACE = ("train.workers", "train.cpus_per_worker", "train.gpus_per_worker")
 
 RECIPE: Mapping[str, Any] = {
     "backbone.start": "random",
-    "train.epochs": 40,
+    "train.epochs": 15,
     "train.samples": 4096,  # an epoch is what lies between two checkpoints: some minutes
-    "train.batch": 8,  # many small steps: hours on two cores, not days on many GPUs
-    "train.lr": 8e-4,
+    "train.batch": 16,  # many small steps: hours on two cores, not days on many GPUs
+    "train.optimizer": "muon",  # half as many steps as AdamW alone
+    "train.lr": 3e-3,
+    "train.matrix_lr": 0.04,
     "train.lr_min": 1e-6,
     "train.schedule": "steps",
-    "train.warmup": 300,
+    "train.warmup": 50,
     "train.weight_decay": 0.05,
     "train.clip": 5.0,
     "train.patience": 8,
     "train.seed": SEED,
+    "method.box_share": 0.6,
+    "method.tight_boxes": 0.75,  # what people ask with, and what a small model answers best
+    "method.runners_up": 0.05,
+    "method.iou_weight": 2.0,
 }
 
 
