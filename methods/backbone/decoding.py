@@ -85,7 +85,8 @@ def _attend(attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def _ask_image(attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """segment-anything's Attention.forward from tokens q BxPxTxD to an image, k and v BxPxNxD (or Bx1xNxD).
 
-    The bias of k_proj adds the same to a token's scores of all pixels, which softmax does not see.
+    The bias of k_proj adds the same to a token's scores of all pixels, which softmax does not see; its gradient
+    is 0, and still a gradient, which DDP waits for.
     """
     p, t = q.shape[1:3]
     asked = _by_head(attention.q_proj, q, attention.num_heads)  # BxPxHxTxd
@@ -96,7 +97,8 @@ def _ask_image(attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     seen = torch.softmax(asked @ k.transpose(-2, -1), dim=-1) @ v
     seen = seen.view(len(q), p, attention.num_heads, t, -1)
     values = seen @ attention.v_proj.weight.unflatten(0, (attention.num_heads, -1)).transpose(-2, -1).to(q.dtype)
-    return attention.out_proj(values.transpose(2, 3).flatten(3) + attention.v_proj.bias.to(q.dtype))
+    bias = attention.v_proj.bias + 0 * attention.k_proj.bias
+    return attention.out_proj(values.transpose(2, 3).flatten(3) + bias.to(q.dtype))
 
 
 def _ask_tokens(attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
