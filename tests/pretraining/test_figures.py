@@ -23,7 +23,6 @@ from orchestrator.storage import Storage
 CPU = torch.device("cpu")
 
 
-@pytest.mark.xfail(strict=True, reason="the weights that ship come from 16 minutes of training; see vit_t.md")
 @pytest.mark.parametrize(("name", "point"), [("dsb2018_nuclei", 0.5), ("kvasir_seg", 0.4)])
 def test_it_beats_answers_that_need_no_model(name: str, point: float, kvasir: Path) -> None:
     samples = [sample for i, sample in enumerate(read_set(name, kvasir.parent)) if i % 4 == 0]
