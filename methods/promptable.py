@@ -57,7 +57,7 @@ class Options:
     )
     iou_weight: float = option(1.0, "weight of the predicted IoU's error; the paper: 1", at_least=0)
     runners_up: float = option(
-        0.0, "share that the two masks which are not the best have in learning; the paper: none", at_least=0, at_most=1
+        0.0, "share of the loss that is the mean of all three masks, not the best's; the paper: 0", at_least=0, at_most=1
     )
     augment: str = option("scene", "crops, turns and colours, or the flip alone", ("scene", "flip"))
 
@@ -143,12 +143,9 @@ class Promptable(Method):
             focal, dice = focal_and_dice(masks[:, :, 1:], target[:, :, None], near[:, :, None])
             best = 1 + (FOCAL_WEIGHT * focal + dice).argmin(-1)
             true_iou = hard_iou(masks, target[:, :, None])
-        best_mask = masks.take_along_dim(best[..., None, None, None], 2)[:, :, 0]
-        learning = [best_mask, masks[:, :, 0]] if self.options.single_mask == "always" else [best_mask]
-        errors = [mask_errors(logits, target, near) for logits in learning]
-        if share := self.options.runners_up:
-            of_all = mask_errors(masks[:, :, 1:], target[:, :, None], near[:, :, None])
-            errors[0] = {name: (1 - share) * errors[0][name] + share * of_all[name].mean(-1) for name in of_all}
+        errors = [self._of_three(masks[:, :, 1:], best - 1, target, near)]
+        if self.options.single_mask == "always":
+            errors.append(mask_errors(masks[:, :, 0], target, near))
         parts = {name: [e[name] for e in errors] for name in errors[0]}
         parts["iou"] = [prediction["iou"] - true_iou]
         if "later_masks" in prediction:
@@ -160,6 +157,17 @@ class Promptable(Method):
         parts["iou"] = [error.square() for error in parts["iou"]]
         means = {name: torch.cat([v.flatten(1) for v in values], 1).mean(1) for name, values in parts.items()}
         return {name: global_mean(value, batch.weight) for name, value in means.items()}
+
+    def _of_three(self, masks: Tensor, best: Tensor, target: Tensor, near: Tensor) -> dict[str, Tensor]:
+        """Errors BxP of three masks BxPx3xaxa: those of the best (BxP, 0 to 2), and a share of their mean."""
+        share = self.options.runners_up
+        if share == 0:
+            return mask_errors(masks.take_along_dim(best[..., None, None, None], 2)[:, :, 0], target, near)
+        errors = mask_errors(masks, target[:, :, None], near[:, :, None])
+        return {
+            name: (1 - share) * e.take_along_dim(best[..., None], -1)[..., 0] + share * e.mean(-1)
+            for name, e in errors.items()
+        }
 
     def loss_weights(self) -> dict[str, float]:
         return {"focal": FOCAL_WEIGHT, "align": self.options.align_weight, "iou": self.options.iou_weight}
@@ -179,7 +187,8 @@ def pixel_weights(boxes: Tensor, grid: int) -> Tensor:
     all pixels.
     """
     box = boxes * grid
-    margin = (box[..., 2:] - box[..., :2]) / 2
+    # the window of a line thinner than a cell still holds the middle of one
+    margin = ((box[..., 2:] - box[..., :2]) / 2).clamp_min(0.75)
     low, high = box[..., :2] - margin, box[..., 2:] + margin
     at = torch.arange(grid, device=boxes.device) + 0.5
     columns = (at > low[..., :1]) & (at < high[..., :1])

@@ -38,7 +38,7 @@ class Engine:
     """Trains a method on one rank and measures it.
 
     All ranks hold the same settings and see disjoint parts of the same global batches, so the result does
-    not depend on their number beyond rounding.
+    not depend on their number beyond rounding (which, with Muon, is bf16's).
     """
 
     def __init__(
@@ -53,9 +53,7 @@ class Engine:
         self.model: torch.nn.Module = self.method
         self.on_step: OnStep = lambda epoch, step, steps: None
         if ranks.world > 1 and trained:
-            self.model = DistributedDataParallel(
-                self.method, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
+            self.model = DistributedDataParallel(self.method, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def epochs(self, start: int = 1) -> Iterator[dict[str, Any]]:
         """Train epoch by epoch (1-based); yields what each one was like, the same on every rank."""
@@ -71,6 +69,7 @@ class Engine:
         sums: dict[str, float] = {}
         seen: list[np.ndarray] = []
         self.model.train()
+        torch.set_flush_denormal(True)  # of this thread: numbers under 1e-38 cost a hundred times their worth
         rate = t.lr
         if self.optimizer is None:
             order = order[:0]
@@ -116,7 +115,7 @@ class Engine:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16):
             logits = self.method.predict(batch.to(self.device))
         if not torch.isfinite(logits).all():
-            raise NotFinite("the predicted masks are not finite; try a lower train.lr")
+            raise NotFinite(f"the predicted masks are not finite; try a lower {self._rates()}")
         for i in range(len(batch)):
             if batch.weight[i] > 0:
                 yield int(batch.index[i]), to_original(logits[i, 0], batch.valid[i], batch.size[i])
@@ -138,7 +137,8 @@ class Engine:
         if not torch.isfinite(total):
             raise NotFinite(
                 f"the loss is not finite in epoch {epoch}, step {step + 1} "
-                f"({', '.join(f'{k} {float(v.detach()):.3g}' for k, v in losses.items())}); try a lower train.lr"
+                f"({', '.join(f'{k} {float(v.detach()):.3g}' for k, v in losses.items())}); "
+                f"try a lower {self._rates()}"
             )
         assert self.optimizer is not None
         self.optimizer.zero_grad()
@@ -147,6 +147,10 @@ class Engine:
             torch.nn.utils.clip_grad_norm_(self._trained, self.settings.train.clip)
         self.optimizer.step()
         return losses
+
+    def _rates(self) -> str:
+        """The settings that an error about a wild step should name."""
+        return "train.lr or train.matrix_lr" if self.settings.train.optimizer == "muon" else "train.lr"
 
     def _set_rate(self, epoch: int, step: int, steps: int) -> float:
         """Cosine from lr to lr_min: by epoch without warm-up (SAM-Adapter), or by step after a linear warm-up."""
@@ -202,4 +206,3 @@ def peak_memory_mb(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 2**20
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-

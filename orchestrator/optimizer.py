@@ -6,7 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn, optim
 
+from methods.base import Method
 from orchestrator.config import TrainSettings
+from orchestrator.errors import UserError
 
 SMALLEST_MATRIX = 64  #: the shorter side from which a linear layer's weight is Muon's
 
@@ -40,28 +42,43 @@ class Optimizers:
             part.load_state_dict(state[str(i)])
 
 
-def make_optimizers(model: nn.Module, settings: TrainSettings) -> Optimizers | None:
-    """What trains a model's parameters that require a gradient; None where there are none.
+def make_optimizers(method: Method, settings: TrainSettings) -> Optimizers | None:
+    """What trains a method's parameters that require a gradient; None where there are none.
 
-    Muon (Jordan et al. 2024; ``torch.optim.Muon``) makes a step along the nearest orthogonal matrix. It is
-    for the weights of linear layers alone: tables, norms, biases, convolutions and narrow heads stay AdamW's.
+    Muon (Jordan et al. 2024; ``torch.optim.Muon``) makes a step along the nearest orthogonal matrix, whatever the
+    gradient's size. It is for the weights of SAM's own linear layers alone: tables, norms, biases,
+    convolutions, narrow heads and adaptors stay AdamW's.
+
+    Raises:
+        UserError: Muon is asked for where the method trains no such matrix.
     """
-    trained = [p for p in model.parameters() if p.requires_grad]
+    trained = [p for p in method.parameters() if p.requires_grad]
     if not trained:
         return None
     if settings.optimizer == "adamw":
         return Optimizers([_adamw(trained, settings)])
-    matrices = _matrices(model)
+    matrices = _matrices(method.sam)
+    if not matrices:
+        raise UserError("train.optimizer=muon: this method trains no large matrix of SAM; use adamw")
     taken = {id(p) for p in matrices}
     rest = [p for p in trained if id(p) not in taken]
     parts: list[optim.Optimizer] = [_adamw(rest, settings)] if rest else []
-    if matrices:
-        parts.append(optim.Muon(matrices, lr=settings.matrix_lr, weight_decay=settings.weight_decay))
-    return Optimizers(parts)
+    return Optimizers([*parts, _Muon(matrices, lr=settings.matrix_lr, weight_decay=settings.weight_decay)])
 
 
-def _matrices(model: nn.Module) -> list[Tensor]:
-    linear = (m.weight for m in model.modules() if isinstance(m, nn.Linear))
+class _Muon(optim.Muon):
+    """Leaves a matrix without a gradient where it is: Muon would go on along its last step at full length."""
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None and not p.grad.any():
+                    p.grad = None
+        return super().step(closure)
+
+
+def _matrices(sam: nn.Module) -> list[Tensor]:
+    linear = (m.weight for m in sam.modules() if isinstance(m, nn.Linear))
     unique = {id(w): w for w in linear if w.requires_grad and min(w.shape) >= SMALLEST_MATRIX}
     return list(unique.values())
 

@@ -17,3 +17,10 @@ def suggest_iou_weight(trial: Trial, settings: Mapping[str, Any]) -> None:
     """The weight of the IoU loss, where the mask loss has one."""
     if settings["method.mask_loss"] == "bce_iou":
         trial.suggest_float("method.iou_weight", 0.25, 4.0, log=True)
+
+
+def suggest_rates(trial: Trial, settings: Mapping[str, Any], low: float, high: float) -> None:
+    """The learning rate between ``low`` and ``high``, and Muon's where it is the optimizer."""
+    trial.suggest_float("train.lr", low, high, log=True)
+    if settings["train.optimizer"] == "muon":
+        trial.suggest_float("train.matrix_lr", 1e-4, 0.05, log=True)

@@ -7,11 +7,11 @@ from typing import Any
 
 from optuna import Trial
 
-from search_spaces import suggest_iou_weight
+from search_spaces import suggest_iou_weight, suggest_rates
 
 
 def space(trial: Trial, settings: Mapping[str, Any]) -> dict[str, Any]:
-    trial.suggest_float("train.lr", 1e-4, 5e-3, log=True)
+    suggest_rates(trial, settings, 1e-4, 5e-3)
     suggest_iou_weight(trial, settings)
     trial.suggest_categorical("method.scale", [8, 16, 32])
     trial.suggest_float("method.output_scale", 0.1, 2.0, log=True)

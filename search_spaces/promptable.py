@@ -7,9 +7,11 @@ from typing import Any
 
 from optuna import Trial
 
+from search_spaces import suggest_rates
+
 
 def space(trial: Trial, settings: Mapping[str, Any]) -> None:
-    trial.suggest_float("train.lr", 1e-5, 1e-3, log=True)
+    suggest_rates(trial, settings, 1e-5, 1e-3)
     trial.suggest_float("train.weight_decay", 1e-4, 0.1, log=True)
     trial.suggest_float("method.box_share", 0.2, 0.8)
     trial.suggest_int("method.clicks", 0, 3)

@@ -53,13 +53,15 @@ def test_a_trial_trains_and_tests_its_best_epoch(tiny_data: Path, tmp_path: Path
     assert len({r["order"] for r in records}) == 3, "every epoch has an order of its own"
 
 
-def test_a_continued_trial_is_the_uninterrupted_one(tiny_data: Path, tmp_path: Path) -> None:
-    whole = run(tiny(3), tiny_data, tmp_path / "whole")
-    run(tiny(3), tiny_data, tmp_path / "part")
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_continued_trial_is_the_uninterrupted_one(optimizer: str, tiny_data: Path, tmp_path: Path) -> None:
+    settings = tiny(3, **{"train.optimizer": optimizer})
+    whole = run(settings, tiny_data, tmp_path / "whole")
+    run(settings, tiny_data, tmp_path / "part")
     # the best checkpoint lies in the trial's folder, so the continued part runs there
     (tmp_path / "part" / "epoch3" / STATE_FILE).unlink()
     (tmp_path / "part" / "epoch3").rmdir()
-    rest = run(tiny(3), tiny_data, tmp_path / "part", resume=tmp_path / "part" / "epoch2")
+    rest = run(settings, tiny_data, tmp_path / "part", resume=tmp_path / "part" / "epoch2")
     assert [r["epoch"] for r in rest] == [3]
     for key in ("losses", "val", "test", "order", "lr", "best_epoch"):
         assert rest[0][key] == whole[2][key], key

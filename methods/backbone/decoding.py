@@ -68,18 +68,27 @@ def _two_way(transformer: Any, image: Tensor, image_pe: Tensor, tokens: Tensor) 
 
 
 def _attend(attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """segment-anything's Attention.forward among tokens, all BxPxTxD."""
+    """segment-anything's Attention.forward; q BxPxMxD, k and v BxPxLxD, where either P may be 1."""
     heads: int = attention.num_heads
-    q = attention.q_proj(q).unflatten(-1, (heads, -1)).transpose(2, 3)
-    k = attention.k_proj(k).unflatten(-1, (heads, -1)).transpose(2, 3)
-    v = attention.v_proj(v).unflatten(-1, (heads, -1)).transpose(2, 3)
-    out = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1), dim=-1) @ v
+    q = _by_head(attention.q_proj, q, heads)
+    k, v = _by_head(attention.k_proj, k, heads), _by_head(attention.v_proj, v, heads)
+    shared = k.shape[1] == 1 and q.shape[1] > 1
+    prompts = q.shape[1]
+    if shared:  # all prompts ask the same image: one long list of questions
+        q = q.transpose(1, 2).flatten(2, 3)[:, None]
+    q = q * q.shape[-1] ** -0.5
+    if k.shape[-2] < q.shape[-2]:  # a softmax over a few tokens is quick along a leading dimension only
+        out = torch.softmax(k @ q.transpose(-2, -1), dim=-2).transpose(-2, -1) @ v
+    else:
+        out = torch.softmax(q @ k.transpose(-2, -1), dim=-1) @ v
+    if shared:
+        out = out[:, 0].unflatten(2, (prompts, -1)).transpose(1, 2)
     return attention.out_proj(out.transpose(2, 3).flatten(3))
 
 
 # Between a few tokens and the many pixels of an image, the image's projections are folded into the tokens:
-# (x W_k) . q = x . (W_k' q). The heads times the tokens, H T (56 for a box), are fewer than the width of a
-# projection, and no map of the image's size is ever brought into another order.
+# (x W_k) . q = x . (W_k' q). That pays where the heads times the tokens that ask are no more than the width of
+# a projection (56 and 128 for a box); no map of the image's size is then brought into another order.
 
 
 def _ask_image(attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -88,15 +97,18 @@ def _ask_image(attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     The bias of k_proj adds the same to a token's scores of all pixels, which softmax does not see; its gradient
     is 0, and still a gradient, which DDP waits for.
     """
+    heads: int = attention.num_heads
     p, t = q.shape[1:3]
-    asked = _by_head(attention.q_proj, q, attention.num_heads)  # BxPxHxTxd
-    asked = asked * asked.shape[-1] ** -0.5
-    asked = asked @ attention.k_proj.weight.unflatten(0, (attention.num_heads, -1)).to(q.dtype)  # BxPxHxTxD
     shared = k.shape[1] == 1
+    if heads * t * (p if shared else 1) > attention.internal_dim:
+        return _attend(attention, q, k, v)
+    asked = _by_head(attention.q_proj, q, heads)  # BxPxHxTxd
+    asked = asked * asked.shape[-1] ** -0.5
+    asked = asked @ attention.k_proj.weight.unflatten(0, (heads, -1)).to(q.dtype)  # BxPxHxTxD
     asked = asked.flatten(1, 3)[:, None] if shared else asked.flatten(2, 3)
     seen = torch.softmax(asked @ k.transpose(-2, -1), dim=-1) @ v
-    seen = seen.view(len(q), p, attention.num_heads, t, -1)
-    values = seen @ attention.v_proj.weight.unflatten(0, (attention.num_heads, -1)).transpose(-2, -1).to(q.dtype)
+    seen = seen.view(len(q), p, heads, t, -1)
+    values = seen @ attention.v_proj.weight.unflatten(0, (heads, -1)).transpose(-2, -1).to(q.dtype)
     bias = attention.v_proj.bias + 0 * attention.k_proj.bias
     return attention.out_proj(values.transpose(2, 3).flatten(3) + bias.to(q.dtype))
 
@@ -105,14 +117,14 @@ def _ask_tokens(attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """segment-anything's Attention.forward from an image q BxPxNxD (or Bx1xNxD) to tokens, k and v BxPxTxD."""
     heads: int = attention.num_heads
     p, t = k.shape[1:3]
+    if heads * t > attention.internal_dim:
+        return _attend(attention, q.expand(-1, p, -1, -1), k, v)
     asked = _by_head(attention.k_proj, k, heads)
     asked = asked * asked.shape[-1] ** -0.5
     bias = asked @ attention.q_proj.bias.unflatten(0, (heads, -1))[..., None].to(k.dtype)  # BxPxHxTx1
     asked = asked @ attention.q_proj.weight.unflatten(0, (heads, -1)).to(k.dtype)
-    if q.shape[1] == 1:
-        scores = (asked.flatten(1, 3)[:, None] @ q.transpose(-2, -1)).view(len(k), p, heads, t, -1)
-    else:
-        scores = (asked.flatten(2, 3) @ q.transpose(-2, -1)).view(len(k), p, heads, t, -1)
+    asked = asked.flatten(1, 3)[:, None] if q.shape[1] == 1 else asked.flatten(2, 3)
+    scores = (asked @ q.transpose(-2, -1)).view(len(k), p, heads, t, -1)
     weights = torch.softmax(scores + bias, dim=-2).flatten(2, 3)  # along a leading dimension: quick where T is small
     told = _by_head(attention.v_proj, v, heads)
     told = told @ attention.out_proj.weight.t().unflatten(0, (heads, -1)).to(v.dtype)  # BxPxHxTxD

@@ -3,14 +3,15 @@
 Nothing here is SAM's; it holds for vit_t alone, where no trained weights exist yet. In segment-anything's own
 start the first self-attention of the decoder (which has no residual path) averages all tokens into nearly the
 same one, so that a box's two corners cannot be told apart; pixels do not know where they lie; and what they are
-told by a prompt is drowned. docs/decisions.md has what each part is worth.
+told by a prompt is drowned. docs/decisions.md has what the whole is worth.
 
-    positions   frequencies from far below one period an image to one a patch, directions spread evenly
+    positions   frequencies from far below one period an image to one in two patches, directions spread evenly
     encoder     a pixel's content begins as its position, in the code of the prompts, plus the picture;
                 blocks add little at first, and the neck passes on
-    attention   W_o W_v is the identity (times a gain), W_q = W_k: who attends to whom begins with likeness, and
-                what is attended to arrives as it is (Trockman & Kolter, arXiv 2305.09828, found this pattern in
-                trained models)
+    attention   W_o W_v is the identity (times a gain): what is attended to arrives as it is. In the first
+                self-attention and between tokens and image W_q = W_k: like attends to like, as Trockman & Kolter
+                (arXiv 2305.09828) found it in trained models (where W_o W_v, beside a residual path, tends to
+                minus the identity)
     output      kernels and features large enough to move the logits
 """
 

@@ -15,11 +15,11 @@ PLACE = ("train.workers", "train.cpus_per_worker", "train.gpus_per_worker")
 
 RECIPE: Mapping[str, Any] = {
     "backbone.start": "random",
-    "train.epochs": 15,
-    "train.samples": 4096,  # an epoch is what lies between two checkpoints: some minutes
-    "train.batch": 16,  # many small steps: hours on two cores, not days on many GPUs
-    "train.optimizer": "muon",  # half as many steps as AdamW alone
-    "train.lr": 3e-3,
+    "train.epochs": 6,
+    "train.samples": 6144,  # an epoch is what lies between two checkpoints: some minutes
+    "train.batch": 16,  # 8 is as good by images seen, but a fifth of its time would be Muon's
+    "train.optimizer": "muon",  # farther in the same time than AdamW alone
+    "train.lr": 2e-3,
     "train.matrix_lr": 0.04,
     "train.lr_min": 1e-6,
     "train.schedule": "steps",

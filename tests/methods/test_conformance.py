@@ -32,7 +32,10 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
         {"sample_weight": 0.0, "contrast_blocks": "all"},
     ],
     "sam_adapter": [{"blocks": "last_half", "scale": 8, "mask_loss": "bbce", "train_no_mask_embed": False}],
+    "promptable": [{"runners_up": 0.5, "iou_weight": 2.0, "box_share": 0.9, "clicks": 0}],
 }
+#: Softmax is blind to a bias of an attention's keys: its gradient is 0, or rounding alone.
+UNSEEN = ".k_proj.bias"
 CASES = [(name, {}) for name in METHODS] + [(n, o) for n, many in VARIANTS.items() for o in many]
 TRAINED_CASES = [case for case in CASES if case[0] in TRAINED]
 
@@ -76,14 +79,15 @@ def test_trains_exactly_what_it_names(case: tuple[str, dict[str, object]], batch
         for name, parameter in method.named_parameters():
             if name in named:
                 assert parameter.grad is not None, f"{name} is no part of the loss"
-                idle = name.startswith(method.sometimes_idle)
+                idle = name.startswith(method.sometimes_idle) or name.endswith(UNSEEN)
                 assert idle or parameter.grad.abs().sum() > 0, f"{name} gets no gradient"
                 assert parameter.grad.isfinite().all(), f"{name}: gradient is not finite"
             else:
                 assert parameter.grad is None, f"{name} is frozen and gets a gradient"
         torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], 1e-3).step()
     changed = {n for n, p in method.named_parameters() if not torch.equal(p, before[n])}
-    assert changed == named
+    assert changed <= named
+    assert all(n.endswith(UNSEEN) for n in named - changed)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -165,6 +169,6 @@ def test_two_ranks_give_the_gradients_of_one(number: int, images: int, two_ranks
     assert set(found) == set(expected)
     largest = max(float(g.abs().max()) for g in expected.values())
     for key, gradient in expected.items():
-        # attention is blind to a bias of its keys: that gradient is rounding alone, hence the floor
+        # the floor is for UNSEEN
         tolerance = 1e-3 * max(float(gradient.abs().max()), 1e-4 * largest)
         torch.testing.assert_close(found[key], gradient, rtol=1e-3, atol=tolerance)
