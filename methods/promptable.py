@@ -57,7 +57,10 @@ class Options:
     )
     iou_weight: float = option(1.0, "weight of the predicted IoU's error; the paper: 1", at_least=0)
     runners_up: float = option(
-        0.0, "share of the loss that is the mean of all three masks, not the best's; the paper: 0", at_least=0, at_most=1
+        0.0,
+        "share of the loss that is the mean of all three masks, not the best's; the paper: 0",
+        at_least=0,
+        at_most=1,
     )
     augment: str = option("scene", "crops, turns and colours, or the flip alone", ("scene", "flip"))
 
@@ -84,6 +87,7 @@ class Promptable(Method):
             )
         if not (self.options.refined and self.options.clicks):
             self.sam.prompt_encoder.mask_downscaling.requires_grad_(False)
+            self.sam.prompt_encoder.point_embeddings[P.BACKGROUND].requires_grad_(False)
 
     def forward(self, batch: Batch) -> Prediction:
         """``masks`` BxPx4xaxa and ``iou`` BxPx4 of the first prompt, ``coverage`` BxPxS/2xS/2 of the targets.

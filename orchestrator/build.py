@@ -15,6 +15,8 @@ from orchestrator.config import Settings
 from orchestrator.errors import UserError
 from orchestrator.weights import local_checkpoint
 
+CPU_INFO = Path("/proc/cpuinfo")
+
 
 def build_method(settings: Settings) -> Method:
     """The method on the CPU, its own weights drawn from ``train.seed``.
@@ -85,10 +87,9 @@ def pick_precision(wanted: str, device: torch.device) -> torch.dtype:
 
 
 def _cpu_has_bf16() -> bool:
-    info = Path("/proc/cpuinfo")
-    if not info.exists() or os.uname().machine != "x86_64":
+    if not CPU_INFO.exists() or os.uname().machine != "x86_64":
         return False
-    text = info.read_text()
+    text = CPU_INFO.read_text()
     flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
     # Intel's cores multiply bf16 fast in their matrix unit alone: without it, half as fast as fp32
     return "amx_bf16" in flags or ("avx512_bf16" in flags and "AuthenticAMD" in text)

@@ -43,7 +43,9 @@ class DataSettings:
 class TrainSettings:
     epochs: int = option(20, "epochs", at_least=1)
     batch: int = option(8, "global batch over all ranks; SAM-Adapter: 4 GPUs x 2", at_least=1)
-    optimizer: str = option("adamw", "AdamW (SAM-Adapter), or Muon for SAM's large matrices beside it", ("adamw", "muon"))
+    optimizer: str = option(
+        "adamw", "AdamW (SAM-Adapter), or Muon for SAM's large matrices beside it", ("adamw", "muon")
+    )
     lr: float = option(2e-4, "AdamW's learning rate; SAM-Adapter: 2e-4", more_than=0)
     matrix_lr: float = option(0.02, "Muon's learning rate, for random weights; falls as lr does", more_than=0)
     lr_min: float = option(1e-7, "where the cosine ends, at most lr; SAM-Adapter: 1e-7", at_least=0)

@@ -24,7 +24,9 @@ def gradients(name: str, images: int, rank: int, world: int, options: dict[str, 
     torch.manual_seed(3)
     method_class = registry.load(name)
     method = method_class(build("vit_t"), method_class.Options(**(options or {}))).train()
-    model = DistributedDataParallel(method, broadcast_buffers=False, gradient_as_bucket_view=True) if world > 1 else method
+    model = (
+        DistributedDataParallel(method, broadcast_buffers=False, gradient_as_bucket_view=True) if world > 1 else method
+    )
     whole = make_batch(images)
     ((indices, weights),) = rank_batches(np.arange(images), images, rank, world)
     part = Batch(**{f.name: getattr(whole, f.name)[torch.from_numpy(indices)] for f in dataclasses.fields(whole)})

@@ -32,6 +32,8 @@ def test_values_survive_the_command_line(lr: float, scale: int, detach: bool) ->
         ({"train.lrr": "1"}, "unknown setting 'train.lrr' (nearest: train.lr"),
         ({"method.token_temprature": "1"}, "nearest: method.token_temperature"),
         ({"lr": "1"}, "unknown setting 'lr'"),
+        ({"train.matrix_lr": "0.1"}, "train.matrix_lr=0.1: is Muon's; add train.optimizer=muon"),
+        ({"train.optimizer": "moun"}, "nearest: muon"),
         ({"train.lr": "fast"}, "train.lr=fast: not a number"),
         ({"train.lr": "nan"}, "train.lr=nan: not a number"),
         ({"train.lr": "inf"}, "train.lr=inf: not a number"),

@@ -34,6 +34,14 @@ def test_every_point_is_a_valid_setting(method: str) -> None:
         make_settings(method, "x", chosen_settings(choices))
 
 
+@pytest.mark.parametrize("method", [n for n in registry.names() if registry.load(n).trains])
+def test_muons_rate_is_a_dimension_where_muon_trains(method: str) -> None:
+    for optimizer in ("adamw", "muon"):
+        settings = make_settings(method, "x", {"train.optimizer": optimizer})
+        names = {name for suggested, _ in draw(Space(settings, {}), 0, 4) for name in suggested}
+        assert ("train.matrix_lr" in names) == (optimizer == "muon")
+
+
 @pytest.mark.parametrize("method", registry.names())
 def test_the_defaults_are_a_point_of_the_space(method: str) -> None:
     settings = make_settings(method, "x")

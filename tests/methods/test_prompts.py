@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from segment_anything.modeling import Sam
+from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
 from methods.backbone.build import build
 from methods.backbone.decoding import decode_prompts
@@ -63,6 +65,37 @@ def test_decoder_for_many_prompts_is_sams_own(sam: Sam, mask_prompts: bool) -> N
             )
             torch.testing.assert_close(masks[i], expected[0], rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(iou[i], expected[1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("own_image", "tokens"), [(False, 3), (False, 20), (True, 3), (True, 20)])
+def test_a_decoder_that_is_narrow_inside_has_the_same_gradients(own_image: bool, tokens: int) -> None:
+    """The official sizes project 256 to 128; few and many tokens take other ways through the attention."""
+    torch.manual_seed(0)
+    decoder = MaskDecoder(transformer_dim=256, transformer=TwoWayTransformer(2, 256, 8, 64))
+    with torch.no_grad():
+        for name, parameter in decoder.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(std=0.1)
+    prompts = PromptEncoder(256, (4, 4), (64, 64), 16)
+    sam = SimpleNamespace(mask_decoder=decoder, prompt_encoder=prompts)
+    embedding, sparse = torch.randn(2, 256, 4, 4), torch.randn(2, 3, tokens, 256)
+    dense = torch.randn(2, 3 if own_image else 1, 256, 4, 4)
+    masks, iou = decode_prompts(sam, embedding, sparse, dense)
+    weights = torch.randn_like(masks)
+    (masks * weights).sum().backward()
+    found = {name: p.grad.clone() for name, p in decoder.named_parameters() if p.grad is not None}
+    decoder.zero_grad()
+    for i in range(2):
+        expected, scores = decoder.predict_masks(
+            embedding[i : i + 1], prompts.get_dense_pe(), sparse[i], dense[i].expand(3, -1, -1, -1)
+        )
+        torch.testing.assert_close(masks[i], expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(iou[i], scores, rtol=1e-4, atol=1e-5)
+        (expected * weights[i]).sum().backward()
+    largest = max(float(g.abs().max()) for g in found.values())
+    for name, parameter in decoder.named_parameters():
+        if name in found:
+            torch.testing.assert_close(found[name], parameter.grad, rtol=1e-3, atol=1e-5 * largest, msg=name)
 
 
 @settings(max_examples=50, deadline=None)
