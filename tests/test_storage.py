@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import patience
 from orchestrator.errors import UserError
 from orchestrator.storage import Storage
 
@@ -67,3 +68,22 @@ def test_secrets_in_a_uri_are_refused() -> None:
 def test_unknown_protocol_is_one_line() -> None:
     with pytest.raises(UserError, match="no filesystem for 'nosuch://'"):
         Storage("nosuch://bucket").names()
+
+
+def test_a_remote_store_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = Storage("memory://away")
+    plain, failures = type(storage.fs).open, [ConnectionResetError(), OSError(errno.EBUSY, "SlowDown")]
+
+    def open_later(self: object, *arguments: object, **options: object) -> object:
+        if failures:
+            raise failures.pop()
+        return plain(self, *arguments, **options)
+
+    monkeypatch.setattr(type(storage.fs), "open", open_later)
+    monkeypatch.setattr(patience.time, "sleep", lambda seconds: None)
+    storage.write("x", b"whole")
+    assert storage.read("x") == b"whole" and not failures
+    failures.append(ConnectionResetError())
+    with pytest.raises(UserError, match="cannot be written"):
+        storage.check_writable()
+    assert not failures, "what the user waits for is tried once"

@@ -133,9 +133,8 @@ class _OpenedShard:
 
     def __init__(self, folder: Storage, shard: Shard) -> None:
         self._folder, self._shard = folder, shard
-        path = local_shard(folder, shard)
         try:
-            reader = ipc.open_file(pa.memory_map(str(path), "r"))
+            reader = ipc.open_file(_mapped(folder, shard))
             same = reader.schema.equals(SCHEMA)
             self._batches = [reader.get_batch(i) for i in range(reader.num_record_batches)] if same else []
             for batch in self._batches:
@@ -159,6 +158,14 @@ class _OpenedShard:
 
     def column(self, name: str) -> list[str]:
         return [value for batch in self._batches for value in batch.column(name).to_pylist()]
+
+
+def _mapped(folder: Storage, shard: Shard) -> pa.MemoryMappedFile:
+    """The shard's file; once more where another process made room in the cache just before it was opened."""
+    try:
+        return pa.memory_map(str(local_shard(folder, shard)), "r")
+    except FileNotFoundError:
+        return pa.memory_map(str(local_shard(folder, shard)), "r")
 
 
 def _mask(entry: dict[str, Any]) -> NDArray[np.uint8]:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from data_samples import check_samples, encode, ground, picture
 
-from orchestrator.data.fetch import cache_folder, local_shard, sha256
+from orchestrator.data.cache import cache_folder
+from orchestrator.data.fetch import local_shard, sha256
 from orchestrator.data.reader import open_dataset
 from orchestrator.data.schema import Manifest, Row
 from orchestrator.data.writer import DatasetWriter
