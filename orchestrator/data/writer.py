@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import ipc
 
+from orchestrator.data.progress import FILE as PROGRESS
+from orchestrator.data.progress import Progress, load_progress
 from orchestrator.data.schema import (
     MANIFEST,
     SCHEMA,
@@ -28,7 +31,7 @@ from orchestrator.storage import Storage
 
 BATCH_BYTES = 8 * 2**20
 SHARD_BYTES = 64 * 2**20
-OURS = re.compile(r"(\w+-\d{5}-[0-9a-f]{8}\.arrow|manifest\.json)(\.[0-9a-f]{8}\.tmp)?")
+OURS = re.compile(r"(\w+-\d{5}-[0-9a-f]{8}\.arrow|manifest\.json|ingest\.json)(\.[0-9a-f]{8}\.tmp)?")
 
 
 def check_name(name: str) -> None:
@@ -42,11 +45,15 @@ class DatasetWriter:
 
     ``add`` rows split by split, then ``commit``. Leaving the block without a commit, for whatever reason,
     removes what was written; an older dataset of that name is untouched until the commit. Memory is
-    bounded by one shard. Raises UserError where the name is taken (unless ``replace``), is not valid, or
-    the storage cannot be written. One ingest of a name at a time: a second one fails at its commit.
+    bounded by one shard. With a ``plan`` (a digest of what is to be written), a writer that was killed is
+    gone on from: ``progress`` says how far it came. Raises UserError where the name is taken (unless
+    ``replace``), is not valid, or the storage cannot be written. One ingest of a name at a time: a second one
+    fails at its commit.
     """
 
-    def __init__(self, out: Storage, name: str, *, replace: bool = False, shard_bytes: int = SHARD_BYTES) -> None:
+    def __init__(
+        self, out: Storage, name: str, *, replace: bool = False, shard_bytes: int = SHARD_BYTES, plan: str = ""
+    ) -> None:
         check_name(name)
         self.name, self.folder, self.out, self.shard_bytes = name, out / name, out, shard_bytes
         old = self._current(lenient=replace)
@@ -62,10 +69,12 @@ class DatasetWriter:
         foreign = [entry for entry in self.folder.names() if not OURS.fullmatch(entry)]
         if foreign:
             raise UserError(f"{self.folder.uri}: holds other files ({foreign[0]}); choose another name or --out")
-        self._splits: dict[str, list[Shard]] = {}
-        self._written: list[str] = []
+        self._resumable = bool(plan)
+        self.progress = load_progress(self.folder, plan) if plan else Progress(plan)
+        self._splits = self.progress.splits
+        self._written = [shard.file for shards in self._splits.values() for shard in shards]
         self._open: _OpenShard | None = None
-        self._split = ""
+        self._split = next(reversed(self._splits), "")
 
     def __enter__(self) -> DatasetWriter:
         return self
@@ -75,8 +84,11 @@ class DatasetWriter:
         """The splits that have rows."""
         return list(self._splits)
 
-    def add(self, split: str, row: Row) -> None:
-        """Append a row to ``split``; the rows of a split come one after another."""
+    def add(self, split: str, row: Row, done: int = 0, bad: Sequence[Skipped] = ()) -> None:
+        """Append a row to ``split``; the rows of a split come one after another.
+
+        ``done`` and ``bad`` are what ``progress`` shall say once the row's shard is finished.
+        """
         if split != self._split:
             if split in self._splits:
                 raise ValueError(f"split '{split}' was finished before")
@@ -85,7 +97,9 @@ class DatasetWriter:
             self._splits[split] = []
         if self._open is None:
             self._open = _OpenShard()
-        if self._open.add(row) >= self.shard_bytes:
+        full = self._open.add(row) >= self.shard_bytes
+        self._last = done, bad, len(bad)
+        if full:
             self._close_shard()
 
     def commit(
@@ -126,7 +140,7 @@ class DatasetWriter:
         listed = {shard.file for shard in current.shards()} if current else self._old
         # What cannot be removed now (a lost connection) must not hide the error that brought us here.
         with contextlib.suppress(Exception):
-            for file in set(self._written) - listed:
+            for file in {*self._written, PROGRESS} - listed:
                 self.folder.remove(file)
             if not self.folder.names():
                 self.folder.remove()
@@ -153,6 +167,10 @@ class DatasetWriter:
         with self.folder.writing(file) as stream:
             stream.write(data)
         shards.append(Shard(file, rows, len(data), digest))
+        if self._resumable:
+            self.progress.done, bad, count = self._last
+            self.progress.bad = list(bad[:count])
+            self.progress.save(self.folder)
 
     def _remove_except(self, kept: set[str]) -> None:
         for entry in self.folder.names():
