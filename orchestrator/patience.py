@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,24 +16,26 @@ FIRST, LONGEST = 0.5, 20.0  #: seconds between two tries
 #: Of botocore, aiohttp and urllib3, by name, so that none of them is imported.
 _PASSING = {
     "ClientConnectionError",
+    "ClientPayloadError",
     "ConnectTimeoutError",
     "ConnectionClosedError",
     "EndpointConnectionError",
+    "HTTPClientError",
     "IncompleteRead",
+    "ProxyConnectionError",
     "ReadTimeoutError",
+    "ResponseParserError",
     "ResponseStreamingError",
     "ServerTimeoutError",
 }
 _CODES = {
     errno.EAGAIN,
-    errno.EBUSY,  # what s3fs makes of SlowDown and ServiceUnavailable
-    errno.ECONNREFUSED,
-    errno.ECONNRESET,
+    errno.EBUSY,  # what s3fs makes of SlowDown and ServiceUnavailable,
+    getattr(errno, "EREMOTEIO", errno.EBUSY),  # and of InternalError
     errno.EHOSTUNREACH,
-    errno.EIO,
     errno.ENETUNREACH,
-    errno.ETIMEDOUT,
 }
+_STATUS = {429, 500, 502, 503, 504}  #: replies of HTTP
 
 
 def patiently(call: Callable[[], T], patience: float = PATIENCE) -> T:
@@ -48,6 +51,8 @@ def patiently(call: Callable[[], T], patience: float = PATIENCE) -> T:
         except Exception as error:
             if not is_passing(error) or time.monotonic() + pause > end:
                 raise
+            if pause == FIRST:
+                logging.getLogger("samsweep").warning("waiting for the store: %s", error or type(error).__name__)
         time.sleep(pause)
         pause = min(2 * pause, LONGEST)
 
@@ -59,6 +64,9 @@ def is_passing(error: BaseException) -> bool:
         if isinstance(at, ConnectionError | TimeoutError) or {c.__name__ for c in type(at).__mro__} & _PASSING:
             return True
         if isinstance(at, OSError) and at.errno in _CODES:
+            return True
+        reply = getattr(at, "response", None)
+        if isinstance(reply, dict) and reply.get("ResponseMetadata", {}).get("HTTPStatusCode") in _STATUS:
             return True
         at = at.__cause__
     return False

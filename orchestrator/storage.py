@@ -110,9 +110,17 @@ class Storage:
             raise writing_failed(target, error) from error
 
     def _put(self, source: Any, target: str) -> None:
+        """Copy a file to the store, whole or not at all: closing a file that failed would complete it."""
         source.seek(0)
-        with self.fs.open(target, "wb") as file:
+        file = self.fs.open(target, "wb")
+        try:
             shutil.copyfileobj(source, file, 1 << 20)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                file.discard()
+            file.closed = True
+            raise
+        file.close()
 
     def remove(self, name: str = "") -> None:
         """Delete a file or a whole folder; nothing happens where there is none."""

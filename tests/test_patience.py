@@ -5,15 +5,19 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
+import aiohttp
+import botocore.exceptions
 import pytest
+from s3fs.errors import translate_boto_error
 
 from orchestrator import patience
 from orchestrator.errors import UserError
 from orchestrator.patience import is_passing, patiently
 
 
-class EndpointConnectionError(Exception):
-    """As botocore calls it."""
+def reply(code: str, status: int) -> Exception:
+    answer = {"Error": {"Code": code, "Message": "x"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return botocore.exceptions.ClientError(answer, "PutObject")
 
 
 def wrapped(cause: Exception) -> Exception:
@@ -26,7 +30,12 @@ PASSING = [
     ConnectionResetError(),
     TimeoutError(),
     OSError(errno.EBUSY, "SlowDown"),
-    EndpointConnectionError(),
+    botocore.exceptions.EndpointConnectionError(endpoint_url="http://x"),
+    botocore.exceptions.HTTPClientError(error="x"),
+    aiohttp.ClientPayloadError("cut off"),
+    translate_boto_error(reply("InternalError", 500)),
+    translate_boto_error(reply("SlowDown", 503)),
+    wrapped(reply("Whatever", 502)),
     wrapped(ConnectionRefusedError()),
 ]
 LASTING = [
@@ -35,6 +44,9 @@ LASTING = [
     OSError(errno.ENOSPC, "full"),
     ValueError(),
     UserError("x"),
+    translate_boto_error(reply("NoSuchKey", 404)),
+    translate_boto_error(reply("AccessDenied", 403)),
+    translate_boto_error(reply("QuotaExceeded", 403)),
 ]
 
 

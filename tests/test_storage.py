@@ -87,3 +87,27 @@ def test_a_remote_store_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPat
     with pytest.raises(UserError, match="cannot be written"):
         storage.check_writable()
     assert not failures, "what the user waits for is tried once"
+
+
+def test_a_remote_write_that_fails_leaves_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fsspec's files complete what they have when they are closed, also by an error."""
+    storage = Storage("memory://torn")
+    storage.write("x", b"old")
+    closed: list[str] = []
+
+    class Torn:
+        closed = False
+
+        def write(self, data: bytes) -> int:
+            raise PermissionError("at the second block")
+
+        def discard(self) -> None:
+            closed.append("discarded")
+
+        def close(self) -> None:
+            closed.append("completed")
+
+    monkeypatch.setattr(type(storage.fs), "open", lambda *_, **__: Torn())
+    with pytest.raises(UserError, match="cannot be written"):
+        storage.write("x", b"new")
+    assert closed == ["discarded"]

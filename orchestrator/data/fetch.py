@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.data.cache import cached
+from orchestrator.data.cache import cache_folder, cached, shard_path
 from orchestrator.data.schema import Shard, first_line
 from orchestrator.errors import UserError
 from orchestrator.patience import patiently
@@ -40,14 +41,38 @@ def local_shard(folder: Storage, shard: Shard) -> Path:
     """
     if folder.is_local:
         return folder.local(shard.file)
-    name = f"{shard.sha256}.arrow"
     try:
-        return cached(name, shard.bytes, lambda aside: _fetch(folder, shard, aside))
+        return cached(_name(shard), shard.bytes, lambda aside: _fetch(folder, shard, aside))
     except OSError as error:
         raise UserError(
-            f"{name}: the cache cannot be written ({error.strerror or first_line(error)}); "
+            f"{cache_folder()}: the cache cannot be written ({error.strerror or first_line(error)}); "
             "set SAMSWEEP_CACHE to another folder"
         ) from error
+
+
+def sound_shard(folder: Storage, shard: Shard) -> Path:
+    """A path of the shard whose content is right; a copy in the cache that is not is fetched again.
+
+    Raises UserError where the shard itself is not.
+    """
+    path = local_shard(folder, shard)
+    if sha256(path) == shard.sha256:
+        return path
+    if not forget(folder, shard):
+        raise broken(folder, shard, "the shard was altered (its sha256 differs)")
+    return local_shard(folder, shard)
+
+
+def forget(folder: Storage, shard: Shard) -> bool:
+    """Remove a shard's copy from the cache; False where it lies in place."""
+    if folder.is_local:
+        return False
+    shard_path(_name(shard)).unlink(missing_ok=True)
+    return True
+
+
+def _name(shard: Shard) -> str:
+    return f"{shard.sha256}.arrow"
 
 
 def sha256(path: Path) -> str:
@@ -77,6 +102,8 @@ def _copy(folder: Storage, shard: Shard, aside: Path) -> None:
     with aside.open("r+b") as file:  # as large as the shard already
         for chunk in _chunks(folder, shard):
             file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())  # a hole of the right size would pass for the shard after a power cut
 
 
 def _chunks(folder: Storage, shard: Shard) -> Iterator[bytes]:

@@ -7,12 +7,15 @@ kernels), enlarging within one grey level (OpenCV, in fixed point).
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 import simplejpeg
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 
 Pixels = NDArray[np.uint8]  #: HxWx3 RGB
 
@@ -20,15 +23,15 @@ cv2.setNumThreads(0)  # whoever calls has threads of its own
 
 
 def decode_jpeg(data: bytes) -> Pixels | None:
-    """An ordinary JPEG file; None where it is none (or has inks, or is damaged): then Pillow has the word."""
+    """An ordinary JPEG file; None where it is none (has inks, is huge or damaged): then Pillow has the word."""
     if not data.startswith(b"\xff\xd8\xff"):
         return None
     try:
-        colours = simplejpeg.decode_jpeg_header(data)[2]
-        if colours not in ("YCbCr", "Gray"):
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        if colours not in ("YCbCr", "Gray") or height * width > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
             return None
         pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB")
-    except ValueError:
+    except (ValueError, MemoryError):
         return None
     return pixels
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from orchestrator.data.cache import cache_folder, cached
+from orchestrator.data.cache import cache_folder, cached, hold
 from orchestrator.errors import UserError
 
 
@@ -48,7 +49,7 @@ def test_a_shard_larger_than_the_cache_is_said(cache: Path, monkeypatch: pytest.
     assert held(cache) == ["a.arrow"], "nothing is removed for what cannot come"
 
 
-@pytest.mark.parametrize("value", ["much", "0", "-1", "nan"])
+@pytest.mark.parametrize("value", ["much", "0", "-1", "nan", "inf"])
 def test_a_limit_that_is_none_is_said(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAMSWEEP_CACHE_GB", value)
     with pytest.raises(UserError, match=f"SAMSWEEP_CACHE_GB={value}: not a number"):
@@ -65,13 +66,16 @@ def test_without_a_limit_a_part_of_the_disk_stays_free(cache: Path, monkeypatch:
     assert held(cache) == ["b.arrow"]
 
 
-def test_a_mapped_file_stays_readable(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pyarrow as pa
-
-    monkeypatch.setenv("SAMSWEEP_CACHE_GB", "1.5e-6")
-    mapped = pa.memory_map(str(put("a.arrow")), "r")
-    put("b.arrow")
-    assert held(cache) == ["b.arrow"] and mapped.read() == b"a" * 1000
+def test_what_a_reader_holds_stays(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMSWEEP_CACHE_GB", "2.5e-6")
+    with hold(put("a.arrow")):
+        put("b.arrow")
+        put("c.arrow")
+        assert held(cache) == ["a.arrow", "c.arrow"], "the oldest is in use"
+        with hold(cache / "c.arrow"), pytest.raises(UserError, match="of which trials use 0.00"):
+            put("d.arrow")
+    put("d.arrow")
+    assert held(cache) == ["c.arrow", "d.arrow"]
 
 
 def test_what_fails_leaves_nothing(cache: Path) -> None:
@@ -84,12 +88,17 @@ def test_what_fails_leaves_nothing(cache: Path) -> None:
     assert held(cache) == []
 
 
-def test_what_a_killed_process_left_goes_with_the_next_fetch(cache: Path) -> None:
+def test_what_a_killed_process_left_goes_and_what_is_being_fetched_stays(cache: Path) -> None:
     cache.mkdir(parents=True)
-    (cache / "a.arrow.0123abcd.tmp").write_bytes(b"half")
-    (cache / "b.arrow.0123abcd.tmp").write_bytes(b"another's")
-    put("a.arrow")
-    assert held(cache) == ["a.arrow", "b.arrow.0123abcd.tmp"]
+    for name in ("a", "b", "c"):
+        (cache / f"{name}.0123abcd.tmp").write_bytes(b"half")
+        (cache / f"{name}.lock").touch()
+    with (cache / "c.lock").open("a") as busy:
+        fcntl.flock(busy, fcntl.LOCK_EX)
+        put("a.arrow")
+        assert held(cache) == ["a.arrow", "c.0123abcd.tmp"]
+    put("d.arrow")
+    assert held(cache) == ["a.arrow", "d.arrow"]
 
 
 def test_many_at_once_stay_within_the_limit(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,12 @@ def test_what_is_no_ordinary_jpeg_is_left_to_pillow() -> None:
     assert decode_jpeg(file.getvalue()) is None and np.array_equal(decode_image(file.getvalue()), SMOOTH)
 
 
+def test_too_many_pixels_are_said_before_they_take_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    with pytest.raises(BadImage, match="too many pixels"):
+        decode_image(jpeg(Image.fromarray(NOISE)))
+
+
 @pytest.mark.parametrize("keep", [3, 20, 300, 1500])
 def test_a_truncated_jpeg_is_an_error(keep: int) -> None:
     data = jpeg(Image.fromarray(NOISE))

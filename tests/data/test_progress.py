@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -77,7 +78,8 @@ def test_kills_at_random_moments_lose_and_double_nothing(source: Path, tmp_path:
         before = finished(out)
         kills += kill_after(source, out, chance.uniform(0.01, 0.3))
         if (out / "own/manifest.json").exists():
-            assert content(out) == content(tmp_path / "whole")
+            litter = {FILE, "ingest.lock"}  # where the kill came just after the commit
+            assert {n: c for n, c in content(out).items() if n not in litter} == content(tmp_path / "whole")
             shutil.rmtree(out)
             continue
         after = finished(out)
@@ -100,8 +102,10 @@ def half(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch, **how: object
         return plain(found, pair)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "_read", counted)
-    while not finished(out):
-        kill_after(source, out, 0.15)
+    for turn in range(10):
+        if not finished(out):
+            kill_after(source, out, 0.15 * 1.5**turn)
+    assert finished(out)
     return read
 
 
@@ -129,13 +133,21 @@ def test_a_note_that_is_damaged_or_whose_shards_are_gone_is_no_progress(tmp_path
     for text in ("", "{", "[]", '{"plan": "p", "done": 3, "splits": {"train": [{"file": "x"}]}, "bad": []}'):
         folder.write(FILE, text.encode())
         assert load_progress(folder, "p").done == 0
-    shard = {"file": "train-00000-0123abcd.arrow", "rows": 1, "bytes": 5, "sha256": "0"}
+    shard = {
+        "file": "train-00000-0123abcd.arrow",
+        "rows": 1,
+        "bytes": 5,
+        "sha256": hashlib.sha256(b"12345").hexdigest(),
+    }
     note = {"plan": "p", "done": 3, "splits": {"train": [shard]}, "bad": []}
     folder.write(FILE, json.dumps(note).encode())
     assert load_progress(folder, "p").done == 0
+    folder.write(shard["file"], b"54321")  # type: ignore[arg-type]
+    assert load_progress(folder, "p").done == 0, "of the right size, but altered"
     folder.write(shard["file"], b"12345")  # type: ignore[arg-type]
     assert load_progress(folder, "p").done == 3
     assert load_progress(folder, "other").done == 0
+    assert load_progress(folder, "p", {"train-00000-0123abcd.arrow"}).done == 0, "the note of a committed ingest"
 
 
 def test_an_error_after_a_kill_leaves_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,3 +159,47 @@ def test_an_error_after_a_kill_leaves_nothing(source: Path, tmp_path: Path, monk
     with pytest.raises(UserError, match="no space"):
         run(source, tmp_path / "out", progress=stop)
     assert not (tmp_path / "out/own").exists()
+
+
+def test_another_plan_that_fails_at_once_leaves_the_note_alone(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half(source, tmp_path, monkeypatch)
+    before = finished(tmp_path)
+
+    def stop(done: int, total: int, current: str) -> None:
+        raise UserError("no space left")
+
+    with pytest.raises(UserError, match="no space"):
+        run(source, tmp_path, shard_bytes=9000, progress=stop)
+    assert finished(tmp_path) == before
+
+
+def test_two_at_once_are_refused(source: Path, tmp_path: Path) -> None:
+    child = FORK.Process(target=run, args=(source, tmp_path, 0.05))
+    child.start()
+    for _ in range(200):
+        if (tmp_path / "own/ingest.lock").exists():
+            break
+        time.sleep(0.02)
+    with pytest.raises(UserError, match="another ingest of it is running"):
+        run(source, tmp_path)
+    child.join()
+    assert child.exitcode == 0 and "ingest.lock" not in content(tmp_path)
+
+
+def test_a_store_that_is_lost_right_after_the_commit_loses_nothing(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, plain = Storage("memory://late"), Storage.exists
+
+    def gone(self: Storage, name: str = "") -> bool:
+        if plain(self, "own/manifest.json") or plain(self, "manifest.json"):
+            raise UserError("s3://late: cannot be reached")
+        return plain(self, name)
+
+    monkeypatch.setattr(Storage, "exists", gone)
+    with pytest.raises(UserError, match="cannot be reached"):
+        ingest("own", source, out, "folders", "binary", skip_bad=True)
+    monkeypatch.setattr(Storage, "exists", plain)
+    assert open_dataset(out, "own").split("train").ids()
