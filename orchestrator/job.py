@@ -25,6 +25,7 @@ from orchestrator.data.reader import Dataset, DataSplit, holdout, open_dataset
 from orchestrator.engine import Engine, OnStep
 from orchestrator.errors import UserError
 from orchestrator.metrics import MASK_METRICS
+from orchestrator.patience import patiently
 from orchestrator.prompted import evaluate_prompts
 from orchestrator.ranks import Ranks
 from orchestrator.storage import Storage
@@ -85,7 +86,7 @@ def run_job(
     continued run has ``earlier``: the records of the epochs before it.
     """
     settings = job.full_settings()
-    dataset = open_dataset(Storage(job.data), settings.dataset)
+    dataset = patiently(lambda: open_dataset(Storage(job.data), settings.dataset))
     task = TASKS[dataset.manifest.task]
     train, val, chosen_on = selection_splits(dataset, settings)
     method = build_method(settings)
@@ -135,7 +136,7 @@ def _is_last(record: dict[str, Any], settings: Settings) -> bool:
 def _test(engine: Engine, task: Task, dataset: Dataset, job: Job) -> dict[str, float]:
     """The best epoch's metrics on the test split."""
     engine.ranks.gather(None)  # the first rank has written the best checkpoint
-    _, tensors = checkpoint.read(Storage(job.trial))
+    _, tensors = patiently(lambda: checkpoint.read(Storage(job.trial)))
     checkpoint.apply(engine.method, tensors, job.trial)
     return _measure(engine, task, dataset.split("test"), tuple(MASK_METRICS))
 

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, cast
 import fsspec
 
 from orchestrator.errors import UserError
+from orchestrator.patience import PATIENCE, patiently
 
 SPOOL_BYTES = 64 * 2**20  #: what a remote write keeps in memory before it turns to a temporary file
 
@@ -77,22 +78,23 @@ class Storage:
         with self._reaching(name), self.fs.open(self.path(name), "rb") as file:
             return bytes(file.read())
 
-    def write(self, name: str, data: bytes) -> None:
-        with self.writing(name) as file:
+    def write(self, name: str, data: bytes, patience: float = PATIENCE) -> None:
+        with self.writing(name, patience) as file:
             file.write(data)
 
     @contextmanager
-    def writing(self, name: str) -> Iterator[BinaryIO]:
-        """A binary file that appears under its name only when the block ends well."""
+    def writing(self, name: str, patience: float = PATIENCE) -> Iterator[BinaryIO]:
+        """A binary file that appears under its name only when the block ends well.
+
+        A remote store that is away is waited for, ``patience`` seconds long.
+        """
         target = self.path(name)
         try:
             if not self.is_local:
                 # fsspec's files write what they have when they are closed, even by an error
                 with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as aside:
                     yield cast(BinaryIO, aside)
-                    aside.seek(0)
-                    with self.fs.open(target, "wb") as file:
-                        shutil.copyfileobj(aside, file, 1 << 20)
+                    patiently(lambda: self._put(aside, target), patience)
                 return
             Path(target).parent.mkdir(parents=True, exist_ok=True)
             beside = Path(f"{target}.{uuid.uuid4().hex[:8]}.tmp")
@@ -106,6 +108,19 @@ class Storage:
                 beside.unlink(missing_ok=True)
         except OSError as error:
             raise writing_failed(target, error) from error
+
+    def _put(self, source: Any, target: str) -> None:
+        """Copy a file to the store, whole or not at all: closing a file that failed would complete it."""
+        source.seek(0)
+        file = self.fs.open(target, "wb")
+        try:
+            shutil.copyfileobj(source, file, 1 << 20)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                file.discard()
+            file.closed = True
+            raise
+        file.close()
 
     def remove(self, name: str = "") -> None:
         """Delete a file or a whole folder; nothing happens where there is none."""
@@ -141,7 +156,7 @@ class Storage:
         here = [self.local(), *self.local().parents] if self.is_local else []
         made = [folder for folder in here if not folder.exists()]
         try:
-            self.write(probe, b"samsweep")
+            self.write(probe, b"samsweep", patience=0)
             self.remove(probe)
         except UserError:
             raise

@@ -30,7 +30,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (("swep",), "unknown verb 'swep' (nearest: sweep)"),
         (("sweep", "mcaa", "cod10k"), "unknown method 'mcaa' (nearest: mca)"),
-        (("sweep", "mca", "cod1k"), "unknown dataset 'cod1k' (nearest: cod10k)"),
+        (("sweep", "mca", "cod1k"), "unknown dataset 'cod1k' (nearest: cod10k, cod4040)"),
         (("sweep", "mca", "cod10k", "--set", "train.lrr=1"), "unknown setting 'train.lrr' (nearest: train.lr"),
         (("sweep", "mca", "cod10k", "--backbone", "vit_bb"), "unknown value of backbone.name 'vit_bb' (nearest: vit_b"),
         (("sweep", "mca", "cod10k", "--trials", "0"), "TRIALS=0: at least 1"),

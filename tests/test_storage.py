@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import patience
 from orchestrator.errors import UserError
 from orchestrator.storage import Storage
 
@@ -67,3 +68,46 @@ def test_secrets_in_a_uri_are_refused() -> None:
 def test_unknown_protocol_is_one_line() -> None:
     with pytest.raises(UserError, match="no filesystem for 'nosuch://'"):
         Storage("nosuch://bucket").names()
+
+
+def test_a_remote_store_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = Storage("memory://away")
+    plain, failures = type(storage.fs).open, [ConnectionResetError(), OSError(errno.EBUSY, "SlowDown")]
+
+    def open_later(self: object, *arguments: object, **options: object) -> object:
+        if failures:
+            raise failures.pop()
+        return plain(self, *arguments, **options)
+
+    monkeypatch.setattr(type(storage.fs), "open", open_later)
+    monkeypatch.setattr(patience.time, "sleep", lambda seconds: None)
+    storage.write("x", b"whole")
+    assert storage.read("x") == b"whole" and not failures
+    failures.append(ConnectionResetError())
+    with pytest.raises(UserError, match="cannot be written"):
+        storage.check_writable()
+    assert not failures, "what the user waits for is tried once"
+
+
+def test_a_remote_write_that_fails_leaves_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fsspec's files complete what they have when they are closed, also by an error."""
+    storage = Storage("memory://torn")
+    storage.write("x", b"old")
+    closed: list[str] = []
+
+    class Torn:
+        closed = False
+
+        def write(self, data: bytes) -> int:
+            raise PermissionError("at the second block")
+
+        def discard(self) -> None:
+            closed.append("discarded")
+
+        def close(self) -> None:
+            closed.append("completed")
+
+    monkeypatch.setattr(type(storage.fs), "open", lambda *_, **__: Torn())
+    with pytest.raises(UserError, match="cannot be written"):
+        storage.write("x", b"new")
+    assert closed == ["discarded"]

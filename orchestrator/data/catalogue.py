@@ -61,6 +61,11 @@ CATALOGUE = {
             "camouflaged images only; the papers train on COD10K and CAMO together (4040 images)",
         ),
         Entry(
+            "cod4040", "COD10K and CAMO together", "camouflage", "cod4040", 4040, 2026, 20,
+            "http://dpfan.net/Camouflage/", "research only",
+            "what the papers train on; tested on COD10K",
+        ),
+        Entry(
             "camo", "CAMO", "camouflage", "camo", 1000, 250, 20,
             "https://sites.google.com/view/ltnghia/research/camo", "academic use only",
             "the papers train on COD10K and CAMO together (4040 images)",
@@ -74,6 +79,11 @@ CATALOGUE = {
             "istd", "ISTD", "shadow", "istd", 1330, 540, 90,
             "https://github.com/DeepInsight-PCALab/ST-CGAN", "research only",
             "train_C and test_C (shadow-free images) are not used",
+        ),
+        Entry(
+            "sbu", "SBU shadow", "shadow", "sbu", None, 638, 90,
+            "https://www3.cs.stonybrook.edu/~cvl/projects/shadow_noisy_label/index.html", "research only",
+            "about 4,089 images to train on; no published number of the registered methods",
         ),
         Entry(
             "kvasir", "Kvasir-SEG", "polyp", "kvasir", 800, 200, 120,
@@ -154,6 +164,8 @@ PUBLISHED: tuple[Published, ...] = (
     *_camouflage("sam_adapter", "chameleon", 0.896, 0.919, 0.824, 0.033),
     *_camouflage("sam_adapter", "camo", 0.847, 0.873, 0.765, 0.070),
     *_camouflage("sam_adapter", "cod10k", 0.883, 0.918, 0.801, 0.025),
+    *_camouflage("sam", "cod4040", 0.783, 0.798, 0.701, 0.050),
+    *_camouflage("sam_adapter", "cod4040", 0.883, 0.918, 0.801, 0.025),
     Published("sam", "istd", "ber", 40.51, ADAPTER),
     Published("sam_adapter", "istd", "ber", 1.43, ADAPTER),
     Published("sam", "kvasir", "mdice", 0.778, ADAPTER),
@@ -161,6 +173,7 @@ PUBLISHED: tuple[Published, ...] = (
     Published("sam_adapter", "kvasir", "mdice", 0.850, ADAPTER),
     Published("sam_adapter", "kvasir", "miou", 0.776, ADAPTER),
     Published("mca", "cod10k", "mae", 0.020, MCA, IMPLIED),
+    Published("mca", "cod4040", "mae", 0.020, MCA, IMPLIED),
     Published("mca", "istd", "ber", 1.21, MCA, IMPLIED),
     Published("mca", "kvasir", "mdice", 0.917, MCA, IMPLIED),
     Published("mca", "camo", "mae", 0.066, MCA, f"{IMPLIED}; uncertain"),

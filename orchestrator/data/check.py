@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from orchestrator.data.pixels import decode_jpeg
 from orchestrator.data.schema import first_line
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
@@ -55,6 +56,8 @@ def check_pair(image: bytes, mask: bytes) -> Checked:
 
 def decode_image(data: bytes) -> NDArray[np.uint8]:
     """Any encoded image as HxWx3 uint8 RGB; alpha is dropped, 65535 levels become 255. Raises BadImage."""
+    if (pixels := decode_jpeg(data)) is not None:
+        return pixels
     image = _open(data)
     if image.mode.startswith(("I", "F")):
         grey = np.nan_to_num(np.asarray(image, dtype=np.float64)).clip(min=0)

@@ -12,6 +12,7 @@ from orchestrator.data.ahead import map_ahead
 from orchestrator.data.catalogue import TASKS
 from orchestrator.data.check import BadImage, BadMask, check_pair
 from orchestrator.data.pairing import Found, Pair, find_pairs
+from orchestrator.data.progress import plan_of
 from orchestrator.data.schema import Manifest, Row, Skipped
 from orchestrator.data.writer import SHARD_BYTES, DatasetWriter, check_name
 from orchestrator.errors import UserError, unknown
@@ -39,24 +40,27 @@ def ingest(
 
     Raises UserError in one line for anything a user can mend, and leaves nothing behind then. All files
     are checked before the error, so that it names them together. With ``skip_bad`` bad files are left out
-    and listed in the manifest.
+    and listed in the manifest. Called again after it was killed, with the same words on the same files, it
+    keeps the shards that were finished and goes on behind them.
     """
     if task not in TASKS:
         raise unknown("task", task, TASKS)
     check_name(name)
     found = find_pairs(layout, Path(source).expanduser().absolute(), seed)
-    bad = list(found.problems)
-    with (
-        DatasetWriter(out, name, replace=replace, shard_bytes=shard_bytes) as writer,
-        closing(map_ahead(partial(_read, found), found.pairs, _threads(), 2 * _threads())) as checked,
-    ):
-        for done, (pair, outcome) in enumerate(zip(found.pairs, checked, strict=True), 1):
-            if isinstance(outcome, Skipped):
-                bad.append(outcome)
-            elif skip_bad or not bad:
-                writer.add(pair.split, outcome)
-            if progress:
-                progress(done, len(found.pairs), pair.id)
+    plan = plan_of(found, (task, layout, seed, skip_bad, stand_in, shard_bytes))
+    with DatasetWriter(out, name, replace=replace, shard_bytes=shard_bytes, plan=plan) as writer:
+        bad = list(writer.progress.bad)
+        begun = writer.progress.done
+        rest = found.pairs[begun:]
+        with closing(map_ahead(partial(_read, found), rest, _threads(), 2 * _threads())) as checked:
+            for done, (pair, outcome) in enumerate(zip(rest, checked, strict=True), begun + 1):
+                if isinstance(outcome, Skipped):
+                    bad.append(outcome)
+                elif skip_bad or not (bad or found.problems):
+                    writer.add(pair.split, outcome, done, bad)
+                if progress:
+                    progress(done, len(found.pairs), pair.id)
+        bad = [*found.problems, *bad]
         if bad and not skip_bad:
             raise _bad_files(bad)
         rule = _rule(writer, found)

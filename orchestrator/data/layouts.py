@@ -72,6 +72,17 @@ _COD10K = Layout(
     rule="the official split (Train, Test), camouflaged images only",
     prefix="COD10K-CAM-",
 )
+_COD4040 = Layout(
+    "cod4040",
+    "TrainDataset/ and TestDataset/COD10K/, each with Imgs/ and GT/",
+    (
+        (
+            Part("train", _under(("TrainDataset",), ("Imgs", "Image")), ("TrainDataset/GT",)),
+            Part("test", _under(("TestDataset/COD10K",), ("Imgs", "Image")), ("TestDataset/COD10K/GT",)),
+        ),
+    ),
+    rule="the papers' joint training set (COD10K camouflaged and CAMO), tested on COD10K",
+)
 _CAMO = Layout(
     "camo",
     "Images/Train/, Images/Test/ and GT/",
@@ -98,6 +109,17 @@ _ISTD = Layout(
     rule="the official split (train, test)",
     scenes=True,
 )
+_SBU = Layout(
+    "sbu",
+    "SBUTrain4KRecoveredSmall/ and SBU-Test/, each with ShadowImages/ and ShadowMasks/",
+    (
+        (
+            Part("train", ("SBUTrain4KRecoveredSmall/ShadowImages",), ("SBUTrain4KRecoveredSmall/ShadowMasks",)),
+            Part("test", ("SBU-Test/ShadowImages",), ("SBU-Test/ShadowMasks",)),
+        ),
+    ),
+    rule="the official split (SBUTrain4KRecoveredSmall, SBU-Test)",
+)
 _KVASIR = Layout("kvasir", "images/ and masks/", ((Part("", ("images",), ("masks",)),),))
 _FOLDERS = Layout(
     "folders",
@@ -111,7 +133,7 @@ _FOLDERS = Layout(
     nested=True,
 )
 
-LAYOUTS = {layout.name: layout for layout in (_COD10K, _CAMO, _CHAMELEON, _ISTD, _KVASIR, _FOLDERS)}
+LAYOUTS = {layout.name: layout for layout in (_COD10K, _COD4040, _CAMO, _CHAMELEON, _ISTD, _SBU, _KVASIR, _FOLDERS)}
 
 
 def locate(layout: Layout, source: Path) -> tuple[Path, list[Place]]:

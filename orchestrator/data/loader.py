@@ -15,6 +15,7 @@ from methods.base import Batch
 from orchestrator.data.ahead import map_ahead
 from orchestrator.data.layers import Bits
 from orchestrator.data.order import Part, sample_seed
+from orchestrator.data.pixels import resize
 from orchestrator.data.reader import DataSplit, Sample
 from orchestrator.data.view import random_view
 
@@ -111,7 +112,7 @@ def fit(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """HxWx3 and HxW, resized to ``valid`` and placed at the top left: 3xSxS (bilinear) and 1xSxS (nearest)."""
     height, width = valid
-    picture = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    picture = resize(image, height, width)
     ground = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
     if flip:
         picture, ground = picture[:, ::-1], ground[:, ::-1]

@@ -6,15 +6,16 @@ import bisect
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import ipc
 
+from orchestrator.data.cache import hold
 from orchestrator.data.check import BadImage, decode_image, decode_mask
-from orchestrator.data.fetch import broken, check_present, local_shard, sha256
+from orchestrator.data.fetch import broken, check_present, forget, local_shard, sound_shard
 from orchestrator.data.grouping import held_out
 from orchestrator.data.layers import Bits, decode_layers
 from orchestrator.data.schema import SCHEMA, Manifest, Shard, first_line, ingested_names, load_manifest
@@ -91,8 +92,7 @@ class DataSplit:
         """Check the sha256 of every shard. Raises UserError for the first altered one."""
         for number, shard in enumerate(self._shards, 1):
             check_present(self._folder, shard)
-            if sha256(local_shard(self._folder, shard)) != shard.sha256:
-                raise broken(self._folder, shard, "the shard was altered (its sha256 differs)")
+            sound_shard(self._folder, shard)
             if progress:
                 progress(number, len(self._shards), shard.file)
 
@@ -133,21 +133,32 @@ class _OpenedShard:
 
     def __init__(self, folder: Storage, shard: Shard) -> None:
         self._folder, self._shard = folder, shard
-        path = local_shard(folder, shard)
+        self._held, mapped = _mapped(folder, shard)
         try:
-            reader = ipc.open_file(pa.memory_map(str(path), "r"))
+            self._batches = self._read(mapped)
+        except UserError:
+            if not forget(folder, shard):
+                raise
+            # a copy in the cache that was damaged: the store has the last word
+            self._held, mapped = _mapped(folder, shard)
+            self._batches = self._read(mapped)
+        self._ends = np.cumsum([batch.num_rows for batch in self._batches], dtype=np.int64).tolist()
+
+    def _read(self, mapped: pa.MemoryMappedFile) -> list[pa.RecordBatch]:
+        try:
+            reader = ipc.open_file(mapped)
             same = reader.schema.equals(SCHEMA)
-            self._batches = [reader.get_batch(i) for i in range(reader.num_record_batches)] if same else []
-            for batch in self._batches:
+            batches = [reader.get_batch(i) for i in range(reader.num_record_batches)] if same else []
+            for batch in batches:
                 batch.validate(full=True)
         except (pa.ArrowException, OSError) as error:
             raise self.broken(f"the shard cannot be read ({first_line(error)})") from error
         if not same:
             raise self.broken("the shard has another schema")
-        self._ends = np.cumsum([batch.num_rows for batch in self._batches], dtype=np.int64).tolist()
-        rows = self._ends[-1] if self._ends else 0
-        if rows != shard.rows:
-            raise self.broken(f"the shard has {rows} rows, but the manifest says {shard.rows}")
+        rows = sum(batch.num_rows for batch in batches)
+        if rows != self._shard.rows:
+            raise self.broken(f"the shard has {rows} rows, but the manifest says {self._shard.rows}")
+        return batches
 
     def broken(self, why: str) -> UserError:
         return broken(self._folder, self._shard, why)
@@ -159,6 +170,20 @@ class _OpenedShard:
 
     def column(self, name: str) -> list[str]:
         return [value for batch in self._batches for value in batch.column(name).to_pylist()]
+
+
+def _mapped(folder: Storage, shard: Shard) -> tuple[BinaryIO, pa.MemoryMappedFile]:
+    """The shard's file, held in the cache, and its mapping."""
+    for attempt in range(3):
+        path = local_shard(folder, shard)
+        try:
+            return hold(path), pa.memory_map(str(path), "r")
+        except FileNotFoundError:  # another process made room just before it was held
+            if folder.is_local or attempt == 2:
+                raise broken(folder, shard, "the shard is missing") from None
+        except OSError as error:
+            raise broken(folder, shard, f"the shard cannot be read ({first_line(error)})") from error
+    raise AssertionError
 
 
 def _mask(entry: dict[str, Any]) -> NDArray[np.uint8]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import ipc
 
+from orchestrator.data.progress import FILE as PROGRESS
+from orchestrator.data.progress import Progress, load_progress
 from orchestrator.data.schema import (
     MANIFEST,
     SCHEMA,
@@ -26,9 +29,15 @@ from orchestrator.data.schema import (
 from orchestrator.errors import UserError
 from orchestrator.storage import Storage
 
+try:
+    import fcntl
+except ImportError:  # Windows: two ingests of one name are then found at the commit of the second
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = "ingest.lock"
 BATCH_BYTES = 8 * 2**20
 SHARD_BYTES = 64 * 2**20
-OURS = re.compile(r"(\w+-\d{5}-[0-9a-f]{8}\.arrow|manifest\.json)(\.[0-9a-f]{8}\.tmp)?")
+OURS = re.compile(r"(\w+-\d{5}-[0-9a-f]{8}\.arrow|manifest\.json|ingest\.json|ingest\.lock)(\.[0-9a-f]{8}\.tmp)?")
 
 
 def check_name(name: str) -> None:
@@ -42,11 +51,15 @@ class DatasetWriter:
 
     ``add`` rows split by split, then ``commit``. Leaving the block without a commit, for whatever reason,
     removes what was written; an older dataset of that name is untouched until the commit. Memory is
-    bounded by one shard. Raises UserError where the name is taken (unless ``replace``), is not valid, or
-    the storage cannot be written. One ingest of a name at a time: a second one fails at its commit.
+    bounded by one shard. With a ``plan`` (a digest of what is to be written), a writer that was killed is
+    gone on from: ``progress`` says how far it came. Raises UserError where the name is taken (unless
+    ``replace``), is not valid, or the storage cannot be written. One ingest of a name at a time: a second one
+    fails at its commit.
     """
 
-    def __init__(self, out: Storage, name: str, *, replace: bool = False, shard_bytes: int = SHARD_BYTES) -> None:
+    def __init__(
+        self, out: Storage, name: str, *, replace: bool = False, shard_bytes: int = SHARD_BYTES, plan: str = ""
+    ) -> None:
         check_name(name)
         self.name, self.folder, self.out, self.shard_bytes = name, out / name, out, shard_bytes
         old = self._current(lenient=replace)
@@ -62,12 +75,21 @@ class DatasetWriter:
         foreign = [entry for entry in self.folder.names() if not OURS.fullmatch(entry)]
         if foreign:
             raise UserError(f"{self.folder.uri}: holds other files ({foreign[0]}); choose another name or --out")
-        self._splits: dict[str, list[Shard]] = {}
+        self.progress = Progress(plan)
         self._written: list[str] = []
         self._open: _OpenShard | None = None
-        self._split = ""
+        self._committed = False
+        self._lock = contextlib.ExitStack()
 
     def __enter__(self) -> DatasetWriter:
+        self._lock.enter_context(_alone(self.folder))
+        if self.progress.plan:
+            self.progress = load_progress(self.folder, self.progress.plan, self._old)
+        self._splits = self.progress.splits
+        self._split = next(reversed(self._splits), "")
+        self._written = [shard.file for shards in self._splits.values() for shard in shards]
+        if self._written:
+            self._written.append(PROGRESS)
         return self
 
     @property
@@ -75,8 +97,11 @@ class DatasetWriter:
         """The splits that have rows."""
         return list(self._splits)
 
-    def add(self, split: str, row: Row) -> None:
-        """Append a row to ``split``; the rows of a split come one after another."""
+    def add(self, split: str, row: Row, done: int = 0, bad: Sequence[Skipped] = ()) -> None:
+        """Append a row to ``split``; the rows of a split come one after another.
+
+        ``done`` and ``bad`` are what ``progress`` shall say once the row's shard is finished.
+        """
         if split != self._split:
             if split in self._splits:
                 raise ValueError(f"split '{split}' was finished before")
@@ -85,7 +110,9 @@ class DatasetWriter:
             self._splits[split] = []
         if self._open is None:
             self._open = _OpenShard()
-        if self._open.add(row) >= self.shard_bytes:
+        full = self._open.add(row) >= self.shard_bytes
+        self._last = done, bad, len(bad)
+        if full:
             self._close_shard()
 
     def commit(
@@ -115,6 +142,7 @@ class DatasetWriter:
         if not kept <= set(self.folder.names()):
             raise UserError(f"{self.folder.uri}: shards vanished while writing; is another ingest of it running?")
         self.folder.write(MANIFEST, manifest.to_json().encode())
+        self._committed = True
         self._remove_except(kept | {MANIFEST})
         return manifest
 
@@ -122,11 +150,13 @@ class DatasetWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Remove this writer's shards, but for those that the manifest in force lists."""
-        current = self._current(lenient=True)
-        listed = {shard.file for shard in current.shards()} if current else self._old
-        # What cannot be removed now (a lost connection) must not hide the error that brought us here.
-        with contextlib.suppress(Exception):
-            for file in set(self._written) - listed:
+        # What cannot be seen or removed now (a lost connection) must not hide the error that brought us here.
+        with self._lock, contextlib.suppress(Exception):
+            if self._committed:
+                return
+            current = self._current(lenient=True)
+            listed = {shard.file for shard in current.shards()} if current else self._old
+            for file in {*self._written, LOCK} - listed:
                 self.folder.remove(file)
             if not self.folder.names():
                 self.folder.remove()
@@ -134,12 +164,16 @@ class DatasetWriter:
                 self.out.remove()
 
     def _current(self, lenient: bool) -> Manifest | None:
-        try:
+        """The manifest in force; ``lenient``: None where it is damaged, but not where it cannot be read."""
+        if not lenient:
             return load_manifest(self.out, self.name)
+        if not self.folder.exists(MANIFEST):
+            return None
+        text = self.folder.read(MANIFEST)
+        try:
+            return Manifest.from_json(text, f"{self.folder.uri}/{MANIFEST}")
         except UserError:
-            if lenient:
-                return None
-            raise
+            return None
 
     def _close_shard(self) -> None:
         if self._open is None:
@@ -153,11 +187,32 @@ class DatasetWriter:
         with self.folder.writing(file) as stream:
             stream.write(data)
         shards.append(Shard(file, rows, len(data), digest))
+        if self.progress.plan:
+            self.progress.done, bad, count = self._last
+            self.progress.bad = list(bad[:count])
+            self._written.append(PROGRESS)
+            self.progress.save(self.folder)
 
     def _remove_except(self, kept: set[str]) -> None:
         for entry in self.folder.names():
             if entry not in kept and OURS.fullmatch(entry):
                 self.folder.remove(entry)
+
+
+@contextlib.contextmanager
+def _alone(folder: Storage) -> Iterator[None]:
+    """Nobody else on this machine writes the folder meanwhile. (An object store has no lock to offer.)"""
+    if not folder.is_local or fcntl is None:
+        yield
+        return
+    path = folder.local(LOCK)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{folder.uri}: another ingest of it is running; wait for its end") from None
+        yield
 
 
 class _OpenShard:

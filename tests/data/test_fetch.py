@@ -1,3 +1,4 @@
+import io
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -6,7 +7,9 @@ from pathlib import Path
 import pytest
 from data_samples import check_samples, encode, ground, picture
 
-from orchestrator.data.fetch import cache_folder, local_shard, sha256
+from orchestrator import patience
+from orchestrator.data.cache import cache_folder
+from orchestrator.data.fetch import local_shard, sha256
 from orchestrator.data.reader import open_dataset
 from orchestrator.data.schema import Manifest, Row
 from orchestrator.data.writer import DatasetWriter
@@ -45,15 +48,39 @@ def test_altered_remote_shards_are_not_cached(remote: Storage, write: Write) -> 
         split.read(0)
 
 
-def test_a_damaged_cache_is_filled_anew(remote: Storage, write: Write) -> None:
-    manifest = write(remote, "own", {"train": 3})
-    shard = manifest.splits["train"][0]
+@pytest.mark.parametrize("damage", [b"short", None])
+def test_a_damaged_copy_is_fetched_again(
+    damage: bytes | None, remote: Storage, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = write(remote, "own", {"train": 3}).splits["train"][0]
     path = local_shard(remote / "own", shard)
-    path.write_bytes(b"short")
-    assert sha256(local_shard(remote / "own", shard)) == shard.sha256
-    path.write_bytes(bytes(shard.bytes))
-    with pytest.raises(UserError, match="altered"):
-        open_dataset(remote, "own").verify()
+    for use in (lambda d: d.split("train").read(0), lambda d: d.verify()):
+        path.write_bytes(damage or bytes(shard.bytes))
+        use(open_dataset(remote, "own"))
+        assert sha256(path) == shard.sha256
+
+
+def test_a_store_that_is_away_for_a_moment_is_waited_for(
+    remote: Storage, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(remote, "own", {"train": 12}, shard_bytes=5000)
+    split = open_dataset(remote, "own").split("train")
+    plain, pauses = type(remote.fs).open, []
+
+    class Torn(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > 0:
+                raise ConnectionResetError("in the middle of a shard")
+            return super().read(100)
+
+    def torn(self: object, path: str, *arguments: object, **options: object) -> object:
+        data = plain(self, path, *arguments, **options)
+        return Torn(data.read()) if len(pauses) < 2 else data
+
+    monkeypatch.setattr(type(remote.fs), "open", torn)
+    monkeypatch.setattr(patience.time, "sleep", pauses.append)
+    check_samples(split, list(range(12)))
+    assert pauses == [0.5, 1.0]
 
 
 def test_a_cache_that_cannot_be_written(

@@ -55,6 +55,20 @@ def test_cod10k_as_commonly_repackaged(tmp_path: Path) -> None:
     assert not found.problems
 
 
+def test_cod4040_is_the_joint_training_set(tmp_path: Path) -> None:
+    name, camo = BATFISH.format(1), "camourflage_00012"
+    for folder, names in (
+        ("TrainDataset", (name, camo)),
+        ("TestDataset/COD10K", (name,)),
+        ("TestDataset/CAMO", (camo,)),
+    ):
+        for one in names:
+            put_pair(tmp_path / "COD" / folder / f"Imgs/{one}.jpg", tmp_path / "COD" / folder / f"GT/{one}.png")
+    found = find_pairs("cod4040", tmp_path / "COD")
+    assert [(p.split, p.id) for p in found.pairs] == [("train", name), ("train", camo), ("test", name)]
+    assert "joint training set" in found.split_rule and not found.problems
+
+
 def test_camo_shares_one_mask_folder(tmp_path: Path) -> None:
     root = tmp_path / "CAMO-V.1.0-CVIU2019"
     for split, name in (("Train", "camourflage_00012"), ("Test", "camourflage_00018")):
@@ -94,6 +108,17 @@ def test_istd_groups_by_scene(tmp_path: Path) -> None:
     ]
     assert found.pairs[0].image.parent.name == "train_A"
     assert found.pairs[0].mask.parent.name == "train_B"
+
+
+def test_sbu_has_two_folders_of_long_names(tmp_path: Path) -> None:
+    root = tmp_path / "SBU-shadow"
+    for folder, name in (("SBUTrain4KRecoveredSmall", "lssd1"), ("SBU-Test", "lssd3000")):
+        put_pair(root / folder / f"ShadowImages/{name}.jpg", root / folder / f"ShadowMasks/{name}.png")
+        (root / folder / "EdgeMap").mkdir()
+        (root / folder / f"EdgeMap/{name}.png").write_bytes(b"ignored")
+    found = find_pairs("sbu", tmp_path)
+    assert [(p.split, p.id) for p in found.pairs] == [("train", "lssd1"), ("test", "lssd3000")]
+    assert not found.problems
 
 
 def test_kvasir_is_split_by_seed(tmp_path: Path) -> None:

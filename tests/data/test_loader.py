@@ -56,7 +56,7 @@ def test_stretch_is_pils_resize(split: DataSplit) -> None:
     batch = load(split, eval_batches(11, 11, 0, 1))[0]
     for i in (0, 7):
         wanted = np.asarray(Image.fromarray(picture(i)).resize((64, 64), Image.Resampling.BILINEAR))
-        assert (batch.image[i].permute(1, 2, 0).numpy() == wanted).all()
+        assert np.abs(batch.image[i].permute(1, 2, 0).numpy() - wanted.astype(int)).max() <= 1
         mask = Image.fromarray((ground() > 0).astype(np.uint8)).resize((64, 64), Image.Resampling.NEAREST)
         assert (batch.mask[i, 0].numpy() == np.asarray(mask)).all()
     assert batch.valid.tolist() == [[64, 64]] * 11
