@@ -39,7 +39,7 @@ def _entry(group: list[dict[str, Any]]) -> dict[str, Any] | None:
     done = [r for r in group if r["status"] == "completed" and r["test"]]
     if not done:
         return None
-    best = min(done, key=lambda r: sign(TASKS[r["task"]].mode) * r["best"])
+    best = min(done, key=lambda r: rank(TASKS[r["task"]].mode, r["best"], f"{r['run']}/{r['trial']}"))
     kept = (*GROUP, "task", "objective", "best", "test")
     return {
         **{name: best[name] for name in kept},
@@ -56,6 +56,11 @@ def _entry(group: list[dict[str, Any]]) -> dict[str, Any] | None:
 def sign(mode: str) -> int:
     """What to multiply with so that smaller is better."""
     return -1 if mode == "max" else 1
+
+
+def rank(mode: str, value: float, name: str) -> tuple[float, str]:
+    """What trials are sorted by, best first: the value (what is not finite comes last), then the name."""
+    return sign(mode) * value if math.isfinite(value) else math.inf, name
 
 
 def published_for(datasets: Iterable[str]) -> list[dict[str, Any]]:
@@ -111,9 +116,7 @@ def trials_table(rows: Sequence[Any], objective: str, metrics: Sequence[str], mo
     for name in ("#", "trial", "status", f"val {METRICS[objective].label}", *labels, "epochs", "choices"):
         table.add_column(name, overflow="fold")
     done = {"completed": 0, "pruned": 1}
-    ranked = sorted(
-        rows, key=lambda r: (done.get(r.status, 2), sign(mode) * r.best if math.isfinite(r.best) else math.inf)
-    )
+    ranked = sorted(rows, key=lambda r: (done.get(r.status, 2), *rank(mode, r.best, r.trial)))
     for i, row in enumerate(ranked, 1):
         value = f"{row.best:.4f}" if math.isfinite(row.best) else "-"
         numbers = _numbers({"test": row.test}, metrics)

@@ -25,7 +25,7 @@ from orchestrator.data.loader import Loader, fit, valid_size
 from orchestrator.data.order import eval_batches
 from orchestrator.data.reader import DataSplit
 from orchestrator.errors import UserError, unknown
-from orchestrator.leaderboard import sign
+from orchestrator.leaderboard import rank
 from orchestrator.masks import comparison, overlay, stack, to_original
 from orchestrator.metrics import image_metrics
 from orchestrator.results import TRIALS, read_rows
@@ -99,7 +99,7 @@ def trial_folder(storage: Storage, run: str) -> Storage:
         done = [r for r in read_rows(storage, name) if r["status"] == "completed" and math.isfinite(r["best"])]
         if not done:
             raise UserError(f"run '{name}' has no completed trial yet; wait for it, or name one as RUN/TRIAL")
-        trial = min(done, key=lambda r: sign(TASKS[r["task"]].mode) * r["best"])["trial"]
+        trial = min(done, key=lambda r: rank(TASKS[r["task"]].mode, r["best"], r["trial"]))["trial"]
     trial = trial.removeprefix(f"{TRIALS}/")
     if trial not in (trials := storage.names(f"{name}/{TRIALS}")):
         raise unknown(f"trial of run '{name}'", trial, trials)

@@ -14,7 +14,7 @@ import ray.tune
 from ray.tune.schedulers import ASHAScheduler
 
 from orchestrator.errors import UserError
-from orchestrator.leaderboard import sign
+from orchestrator.leaderboard import rank
 from orchestrator.mailbox import open_mailbox
 from orchestrator.plan import Plan
 from orchestrator.ray_storage import ray_storage
@@ -234,4 +234,4 @@ class Recorder(ray.tune.Callback):
 def best_row(rows: list[Row], mode: str) -> Row | None:
     """The best completed trial by what was chosen on; None where none completed."""
     done = [r for r in rows if r.status == "completed" and math.isfinite(r.best)]
-    return min(done, key=lambda r: sign(mode) * r.best, default=None)
+    return min(done, key=lambda r: rank(mode, r.best, r.trial), default=None)

@@ -13,6 +13,7 @@ from orchestrator.data.catalogue import TASKS
 from orchestrator.errors import UserError
 from orchestrator.leaderboard import leaderboard, published_for, render, trials_table
 from orchestrator.plan import Plan
+from orchestrator.predict import trial_folder
 from orchestrator.results import FILE, TRIALS, make_row, read_rows, write_row
 from orchestrator.storage import Storage
 from orchestrator.sweep import best_row
@@ -104,6 +105,17 @@ def test_smaller_is_better_for_ber(tmp_path: Path) -> None:
         write_row(p.run, make_row(p, trial, "completed", epochs(ber, {"ber": ber}), seconds=1.0))
     (entry,) = leaderboard(read_rows(Storage(str(tmp_path))))
     assert entry["trial"] == "good"
+
+
+def test_of_equal_trials_everybody_names_the_same(tmp_path: Path) -> None:
+    p = plan(tmp_path)
+    rows = [make_row(p, name, "completed", epochs(0.0, {"s_measure": 0.0}), seconds=1.0) for name in ("c", "a", "b")]
+    for row in rows:
+        write_row(p.run, row)
+    (entry,) = leaderboard(read_rows(Storage(str(tmp_path))))
+    best = best_row(rows, "max")
+    assert best is not None and best.trial == entry["trial"] == "a"
+    assert trial_folder(Storage(str(tmp_path)), p.name).uri.endswith("/a")
 
 
 def test_best_row_and_table(tmp_path: Path) -> None:

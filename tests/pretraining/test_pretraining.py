@@ -199,7 +199,7 @@ def test_a_run_that_finds_no_room_stays_as_it_was(tmp_path: Path, monkeypatch: p
         assert plan.run.exists() == stays
 
 
-@pytest.mark.parametrize(("cores", "ranks"), [(1, 1), (2, 2), (6, 4), (12, 8), (64, 8)])
+@pytest.mark.parametrize(("cores", "ranks"), [(1, 1), (2, 2), (6, 4), (12, 8), (64, 16)])
 def test_ranks_share_the_batch_evenly(cores: int, ranks: int) -> None:
     assert with_recipe({}, cores)["train.workers"] == ranks
     assert with_recipe({"train.workers": "3"}, cores)["train.workers"] == "3"
