@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.data.cache import cache_folder as node_cache
 from orchestrator.errors import UserError, unknown
 
 BASE_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
@@ -53,7 +54,7 @@ OFFICIAL = {
 
 def weights_dir() -> Path:
     """Where fetched checkpoints live: ``$SAMSWEEP_CACHE/weights``, or ``~/.cache/samsweep/weights``."""
-    return Path(os.environ.get("SAMSWEEP_CACHE") or "~/.cache/samsweep").expanduser() / "weights"
+    return node_cache() / "weights"
 
 
 def local_checkpoint(backbone: str, given: str | None) -> Path:
