@@ -19,7 +19,7 @@ RUN_OPTIONS = $(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(BACKBONE),--backbone '
 	--data '$(DATA)' --storage '$(STORAGE)' --set '$(SET)'
 
 # A mistyped variable would be ignored silently.
-KNOWN := METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED NAME SET SOURCE LAYOUT RUN IMAGES OUT WEIGHTS REAL SCENES PYTHON
+KNOWN := METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED NAME SET SOURCE LAYOUT RUN IMAGES OUT WEIGHTS REAL SCENES RECIPE PYTHON
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $(v))),$(v)))
 ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
 $(error unknown variable $(filter-out $(KNOWN),$(GIVEN)); known: $(KNOWN))
@@ -52,8 +52,8 @@ predict: $(VENV)/.installed ## masks for a folder: make predict RUN=NAME IMAGES=
 	@$(SAMSWEEP) predict --run '$(RUN)' --images '$(IMAGES)' --out '$(OUT)' --storage '$(STORAGE)'
 
 .PHONY: pretrain
-pretrain: $(VENV)/.installed ## train vit_t's own weights: hours; a second call goes on where it stopped
-	@$(SAMSWEEP) pretrain $(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(SCENES),--scenes '$(SCENES)') \
+pretrain: $(VENV)/.installed ## train vit_t's own weights: hours, minutes on a GPU; a second call goes on where it stopped
+	@$(SAMSWEEP) pretrain $(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(SCENES),--scenes '$(SCENES)') $(if $(RECIPE),--recipe '$(RECIPE)') \
 		$(if $(WORKERS),--workers '$(WORKERS)') $(if $(SEED),--seed '$(SEED)') $(if $(NAME),--name '$(NAME)') \
 		$(if $(OUT),--out '$(OUT)') $(if $(REAL),--real '$(REAL)') --data '$(DATA)' --storage '$(STORAGE)' --set '$(SET)'
 

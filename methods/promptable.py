@@ -14,10 +14,11 @@ A step, for P masks of each image:
 Where it leaves the paper, by default: the single mask learns from the first prompt too (``single_mask``;
 in the paper it is trained with several prompts alone), some first points are drawn deep inside the mask and
 some boxes are tight (``inner_points``, ``tight_boxes``), clicks are fewer (the paper has 8, and 2 rounds
-without a new click), the losses are taken on the masks' own grid of S/4, where a pixel's target is its
-coverage, and half of the focal loss's weight lies around the mask (``pixel_weights``), so that small masks
-count. ``align`` is new: from random weights focal and Dice first make all logits alike and then stay there
-long. ``runners_up`` keeps outputs that are never the best from dying (0 is the paper).
+without a new click), the losses are taken on the masks' own grid of S/4 or on one of S/2 (``loss_grid``),
+where a pixel's target is its coverage, and half of the focal loss's weight lies around the mask
+(``pixel_weights``), so that small masks count. ``align`` is new: from random weights focal and Dice first
+make all logits alike and then stay there long. ``runners_up`` keeps outputs that are never the best from
+dying (0 is the paper).
 """
 
 from __future__ import annotations
@@ -61,6 +62,11 @@ class Options:
         "share of the loss that is the mean of all three masks, not the best's; the paper: 0",
         at_least=0,
         at_most=1,
+    )
+    loss_grid: str = option(
+        "masks",
+        "grid of the mask losses: the masks' own, or one twice as fine, which costs four times as much",
+        ("masks", "fine"),
     )
     augment: str = option("scene", "crops, turns and colours, or the flip alone", ("scene", "flip"))
 
@@ -140,8 +146,8 @@ class Promptable(Method):
         return {"later_masks": torch.stack(masks, 1), "later_iou": torch.stack(ious, 1)}
 
     def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
-        masks, coverage = prediction["masks"], prediction["coverage"]
-        target = F.avg_pool2d(coverage, 2)  # of the masks' own size
+        masks, coverage = self._on_grid(prediction["masks"]), prediction["coverage"]
+        target = coverage if self.options.loss_grid == "fine" else F.avg_pool2d(coverage, 2)
         near = pixel_weights(P.boxes(batch.mask) / batch.mask.shape[-1], target.shape[-1])
         with torch.no_grad():
             focal, dice = focal_and_dice(masks[:, :, 1:], target[:, :, None], near[:, :, None])
@@ -153,7 +159,7 @@ class Promptable(Method):
         parts = {name: [e[name] for e in errors] for name in errors[0]}
         parts["iou"] = [prediction["iou"] - true_iou]
         if "later_masks" in prediction:
-            later = prediction["later_masks"]
+            later = self._on_grid(prediction["later_masks"])
             r = later.shape[2]
             for name, error in mask_errors(later, target[:, None, :r], near[:, None, :r]).items():
                 parts[name].append(error)
@@ -161,6 +167,12 @@ class Promptable(Method):
         parts["iou"] = [error.square() for error in parts["iou"]]
         means = {name: torch.cat([v.flatten(1) for v in values], 1).mean(1) for name, values in parts.items()}
         return {name: global_mean(value, batch.weight) for name, value in means.items()}
+
+    def _on_grid(self, logits: Tensor) -> Tensor:
+        """Mask logits ...xaxa on the grid of the losses, enlarged as those of an answer are."""
+        if self.options.loss_grid == "masks":
+            return logits
+        return upscale(logits.flatten(1, -3), 2 * logits.shape[-1]).unflatten(1, logits.shape[1:-2])
 
     def _of_three(self, masks: Tensor, best: Tensor, target: Tensor, near: Tensor) -> dict[str, Tensor]:
         """Errors BxP of three masks BxPx3xaxa: those of the best (BxP, 0 to 2), and a share of their mean."""

@@ -37,6 +37,7 @@ class DataSettings:
         at_most=0.5,
     )
     threads: int = option(2, "threads that decode images, a rank", at_least=1)
+    processes: int = option(0, "processes that do it in their place, a rank: for many cores beside a GPU", at_least=0)
 
 
 @dataclass(frozen=True)

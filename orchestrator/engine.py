@@ -182,6 +182,7 @@ class Engine:
             epoch=epoch,
             train=train,
             threads=self.settings.data.threads,
+            processes=self.settings.data.processes,
             augment=self.method.augment,
             masks=self.method.masks,
         )

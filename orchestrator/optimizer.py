@@ -9,6 +9,7 @@ from torch import Tensor, nn, optim
 from methods.base import Method
 from orchestrator.config import TrainSettings
 from orchestrator.errors import UserError
+from orchestrator.muon import Muon
 
 SMALLEST_MATRIX = 64  #: the shorter side from which a linear layer's weight is Muon's
 
@@ -45,7 +46,7 @@ class Optimizers:
 def make_optimizers(method: Method, settings: TrainSettings) -> Optimizers | None:
     """What trains a method's parameters that require a gradient; None where there are none.
 
-    Muon (Jordan et al. 2024; ``torch.optim.Muon``) makes a step along the nearest orthogonal matrix, whatever the
+    Muon (Jordan et al. 2024; ``orchestrator.muon``) makes a step along the nearest orthogonal matrix, whatever the
     gradient's size. It is for the weights of SAM's own linear layers alone: tables, norms, biases,
     convolutions, narrow heads and adaptors stay AdamW's.
 
@@ -63,18 +64,7 @@ def make_optimizers(method: Method, settings: TrainSettings) -> Optimizers | Non
     taken = {id(p) for p in matrices}
     rest = [p for p in trained if id(p) not in taken]
     parts: list[optim.Optimizer] = [_adamw(rest, settings)] if rest else []
-    return Optimizers([*parts, _Muon(matrices, lr=settings.matrix_lr, weight_decay=settings.weight_decay)])
-
-
-class _Muon(optim.Muon):
-    """Leaves a matrix without a gradient where it is: Muon would go on along its last step at full length."""
-
-    def step(self, closure: Any = None) -> Any:
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None and not p.grad.any():
-                    p.grad = None
-        return super().step(closure)
+    return Optimizers([*parts, Muon(matrices, lr=settings.matrix_lr, weight_decay=settings.weight_decay)])
 
 
 def _matrices(sam: nn.Module) -> list[Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
+import os
 import platform
 import subprocess
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from orchestrator.storage import Storage
 
 FILE = "record.arrow"
 TRIALS = "trials"
+COMMIT = "SAMSWEEP_COMMIT"  #: environment variable: the commit, where no checkout tells it
 ROW_VERSION = 1
 
 _METRICS = pa.map_(pa.string(), pa.float64())
@@ -214,7 +216,9 @@ def _items(mapping: dict[str, Any]) -> list[tuple[str, Any]]:
 
 @cache
 def code_version() -> str:
-    """The package's version, with the commit where it runs from a checkout."""
+    """The package's version, with the commit: of the checkout, or as the image's maker put it into the environment."""
+    if told := os.environ.get(COMMIT):
+        return f"{orchestrator.__version__}+{told}"
     root = Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return orchestrator.__version__
@@ -225,6 +229,7 @@ def code_version() -> str:
 
 @cache
 def packages() -> dict[str, str]:
-    """The versions of the packages that a result depends on."""
+    """The versions of the packages that a result depends on, of those that are there."""
     names = ("torch", "torchvision", "segment-anything", "ray", "optuna", "pyarrow", "numpy", "pillow", "pysodmetrics")
-    return {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in names}
+    found = {n: next((d.version for d in importlib.metadata.distributions(name=n)), None) for n in names}
+    return {"python": platform.python_version()} | {n: version for n, version in found.items() if version}

@@ -14,6 +14,7 @@ from methods.promptable import Promptable
 from methods.sam_adapter import SamAdapter
 from orchestrator.config import TrainSettings
 from orchestrator.errors import UserError
+from orchestrator.muon import Muon
 from orchestrator.optimizer import Optimizers, make_optimizers
 
 
@@ -122,3 +123,23 @@ def test_it_goes_on_from_its_state(kind: str) -> None:
     steps(other, again, 3, first=3)
     for a, b in zip(net.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_muon_steps_as_torchs_own(decay: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    shapes = [(64, 64), (96, 64), (64, 96), (64, 64), (96, 64)]
+    ours = [nn.Parameter(torch.randn(shape)) for shape in shapes]
+    torchs = [nn.Parameter(p.detach().clone()) for p in ours]
+    monkeypatch.setattr("orchestrator.muon.pick_precision", lambda *_: torch.bfloat16)
+    pair = [(kind(p, lr=0.1, weight_decay=decay), p) for kind, p in ((Muon, ours), (torch.optim.Muon, torchs))]
+    for _ in range(3):
+        grads = [torch.randn(shape) for shape in shapes]
+        for optimizer, parameters in pair:
+            for p, grad in zip(parameters, grads, strict=True):
+                p.grad = grad.clone()
+            optimizer.step()
+    for a, b in zip(ours, torchs, strict=True):
+        assert (a - b).norm() < 0.01 * b.norm()  # bf16's rounding
+    states = [[o.state_dict()["state"][i]["momentum_buffer"] for i in range(5)] for o, _ in pair]
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*states, strict=True))

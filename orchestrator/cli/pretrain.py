@@ -30,9 +30,8 @@ def add_verbs(verbs: Any) -> None:
         "train vit_t from random weights on drawn scenes; a second call goes on",
         "samsweep pretrain --storage results",
     )
-    p.add_argument(
-        "--scenes", type=int, default=recipe.SCENES, metavar="N", help=f"how many to draw (default {recipe.SCENES})"
-    )
+    p.add_argument("--recipe", choices=list(recipe.RECIPES), help="default: gpu where there is one")
+    p.add_argument("--scenes", type=int, metavar="N", help="how many to draw (default: the recipe's)")
     p.add_argument("--epochs", metavar="N", help="default: the recipe's")
     p.add_argument("--workers", metavar="N", help="DDP ranks (default: one for each core, or GPU)")
     p.add_argument("--seed", metavar="N", help="default 0")
@@ -40,7 +39,7 @@ def add_verbs(verbs: Any) -> None:
     p.add_argument("--name", default=recipe.RUN, metavar="NAME", help=f"of the run (default {recipe.RUN})")
     p.add_argument("--out", type=Path, metavar="DIR", help="of the weights and their card (default: the run's folder)")
     p.add_argument("--real", type=Path, metavar="DIR", help=f"real pictures for the card (default {REAL}, if there)")
-    p.add_argument("--local", action="store_true", help="in this process, one rank, without Ray")
+    p.add_argument("--local", action="store_true", help="in this process, one rank, without Ray; so it is on one GPU")
     add_data(p)
     add_storage(p)
     p = add_verb(
@@ -64,11 +63,12 @@ def pretrain(a: argparse.Namespace) -> int:
 
     if a.real:
         _check_real(a.real)
-    changes = recipe.with_recipe(_changes(a), most_ranks=1 if a.local else _ranks())
+    which = a.recipe or ("gpu" if _gpus() else "cpu")
+    changes = recipe.with_recipe(which, _changes(a), most_ranks=1 if a.local else _ranks())
     data = Storage(a.data)
     with bar("drawing scenes") as progress:
-        run.prepare_scenes(data, a.scenes, recipe.SEED, progress)
-    plan = run.make_pretraining_plan(changes, data, Storage(a.storage), a.name)
+        run.prepare_scenes(data, recipe.SCENES[which] if a.scenes is None else a.scenes, recipe.SEED, progress)
+    plan = run.make_pretraining_plan(changes, which, data, Storage(a.storage), a.name)
     say = notes()
     row = run.finished(plan)
     if row is None:
@@ -98,7 +98,7 @@ def _train(plan: Any, a: argparse.Namespace) -> None:
     from orchestrator import single
     from orchestrator.runtime import session
 
-    if a.local:
+    if a.local or (_gpus() == 1 and plan.settings.train.workers == 1):
         single.train_here(plan, notes(), keep=True)
         return
     given = "train.gpus_per_worker" in _changes(a)
@@ -164,8 +164,12 @@ def _changes(a: argparse.Namespace) -> dict[str, Any]:
 
 def _ranks() -> int:
     """One for each core or GPU: small images and many steps share better as ranks than as threads."""
-    import torch
-
     from orchestrator.cores import available_cores
 
-    return torch.cuda.device_count() or available_cores()
+    return _gpus() or available_cores()
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()

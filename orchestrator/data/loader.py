@@ -1,4 +1,4 @@
-"""From rows to batches: decoding and resizing ahead of the engine, in a few threads."""
+"""From rows to batches: decoding and resizing ahead of the engine, in a few threads or processes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 
 from methods.base import Batch
 from orchestrator.data.ahead import map_ahead
@@ -18,6 +19,7 @@ from orchestrator.data.order import Part, sample_seed
 from orchestrator.data.pixels import resize
 from orchestrator.data.reader import DataSplit, Sample
 from orchestrator.data.view import random_view
+from orchestrator.errors import UserError
 
 AHEAD = 2  #: whole batches that are prepared while one is used
 
@@ -41,6 +43,9 @@ class Loader:
     left, zeros elsewhere). ``train`` turns on ``augment``: the horizontal flip (p = 0.5), or whole random
     views with ``masks`` masks each; they depend on seed, epoch and row alone. A decoding error is raised at
     the turn of its batch; stopping early leaves no thread.
+
+    Threads are quicker at decoding. Views hold Python's lock half of the time, so that beside a GPU
+    ``processes`` (0: none) make them: each whole batches of its own, which arrive in pinned memory.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Loader:
         threads: int = 2,
         augment: str = "flip",
         masks: int = 1,
+        processes: int = 0,
     ) -> None:
         if resize not in ("stretch", "pad"):
             raise ValueError(f"resize '{resize}': stretch or pad")
@@ -62,11 +68,35 @@ class Loader:
         self.batches, self.seed, self.epoch = list(batches), seed, epoch
         self.train, self.threads = train, threads
         self.augment, self.masks = augment, masks
+        self.processes = processes
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Generator[Batch, None, None]:
+        return self._by_processes() if self.processes else self._by_threads()
+
+    def batch(self, number: int) -> Batch:
+        """Batch ``number``, made by the caller itself."""
+        indices, weights = self.batches[number]
+        return _collate([self._prepare(int(i)) for i in indices], weights)
+
+    def _by_processes(self) -> Generator[Batch, None, None]:
+        # forked, as usual on Linux: they touch no GPU, and a started one would import torch for seconds
+        loader = DataLoader(
+            _Numbered(self),
+            batch_size=None,
+            num_workers=min(self.processes, len(self)),
+            prefetch_factor=1 if len(self) else None,
+            multiprocessing_context="fork" if len(self) else None,
+            pin_memory=torch.cuda.is_available(),
+        )
+        for made in loader:
+            if isinstance(made, UserError):
+                raise made
+            yield made
+
+    def _by_threads(self) -> Generator[Batch, None, None]:
         rows = [int(i) for indices, _ in self.batches for i in indices]
         largest = max((len(indices) for indices, _ in self.batches), default=1)
         window = max(self.threads, AHEAD * largest)
@@ -87,6 +117,25 @@ class Loader:
         if self.train and self.masks > 1:
             mask = np.repeat(mask, self.masks, axis=0)
         return _Ready(image, mask, valid, (height, width), row, seed)
+
+
+class _Numbered(Dataset[Batch | UserError]):
+    """A loader's batches by number, as PyTorch's own loader asks for them.
+
+    An error for the user is handed over as it is: raised here, it would arrive wrapped in a traceback.
+    """
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __getitem__(self, number: int) -> Batch | UserError:
+        try:
+            return self._loader.batch(number)
+        except UserError as error:
+            return error
 
 
 def _bits(sample: Sample) -> Bits:

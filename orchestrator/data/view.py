@@ -29,23 +29,24 @@ def random_view(image: NDArray[np.uint8], bits: Bits, masks: int, side: int, see
     rng = np.random.Generator(np.random.PCG64(seed))
     for attempt in range(4):
         box, valid = _crop(rng, bits.shape, side, whole=attempt == 3)
-        shown = _resized_bits(bits, box, valid)
-        found = [k for k in range(MAX_LAYERS) if _share(shown, k) >= SMALLEST]
+        planes = _resized_planes(bits, box, valid)
+        shares = _shares(planes)
+        found = [k for k in range(MAX_LAYERS) if shares[k] >= SMALLEST]
         if found:
             break
     else:
-        found = [int(np.argmax([_share(shown, k) for k in range(MAX_LAYERS)]))]
+        found = [int(np.argmax(shares))]
     turns, mirror = (int(rng.integers(4)), bool(rng.random() < 0.5)) if valid[0] == valid[1] else (0, False)
     mirror = mirror or bool(rng.random() < 0.5 and valid[0] != valid[1])
     picture = Image.fromarray(image).resize((valid[1], valid[0]), Image.Resampling.BILINEAR, box)
     placed = np.zeros((3, side, side), np.uint8)
     coloured = _colours(rng, np.asarray(picture))
     placed[:, : valid[0], : valid[1]] = _turned(coloured, turns, mirror).transpose(2, 0, 1)
-    chosen = np.resize(_by_area(rng, found, [_share(shown, k) for k in found]), masks)
+    chosen = np.resize(_by_area(rng, found, [shares[k] for k in found]), masks)
     below = np.zeros((masks, side, side), np.uint8)
-    shown = _turned(shown, turns, mirror)
     for i, k in enumerate(chosen):
-        below[i, : valid[0], : valid[1]] = shown >> np.uint32(k) & np.uint32(1)
+        plane = _turned(planes[k // 8], turns, mirror)
+        np.not_equal(plane & np.uint8(1 << k % 8), 0, out=below[i, : valid[0], : valid[1]].view(np.bool_))
     return placed, below, valid
 
 
@@ -62,12 +63,13 @@ def _crop(
     return (x, y, x + w, y + h), (max(1, round(h * scale)), max(1, round(w * scale)))
 
 
-def _resized_bits(bits: Bits, box: tuple[float, float, float, float], valid: tuple[int, int]) -> Bits:
-    """Nearest pixels of a box, as Pillow's NEAREST picks them."""
+def _resized_planes(bits: Bits, box: tuple[float, float, float, float], valid: tuple[int, int]) -> NDArray[np.uint8]:
+    """Nearest pixels of a box, as Pillow's NEAREST picks them; their bits 8 to a plane: 3xHxW."""
     x0, y0, x1, y1 = box
     rows = (y0 + (np.arange(valid[0]) + 0.5) * (y1 - y0) / valid[0]).astype(np.intp)
     columns = (x0 + (np.arange(valid[1]) + 0.5) * (x1 - x0) / valid[1]).astype(np.intp)
-    return bits[np.minimum(rows, bits.shape[0] - 1)[:, None], np.minimum(columns, bits.shape[1] - 1)]
+    shown = bits[np.minimum(rows, bits.shape[0] - 1)].take(np.minimum(columns, bits.shape[1] - 1), axis=1)
+    return np.stack([(shown >> np.uint32(8 * i)).astype(np.uint8) for i in range(MAX_LAYERS // 8)])
 
 
 def _by_area(rng: np.random.Generator, found: list[int], shares: list[float]) -> NDArray[np.int64]:
@@ -76,8 +78,10 @@ def _by_area(rng: np.random.Generator, found: list[int], shares: list[float]) ->
     return np.asarray(found)[np.argsort(keys)]
 
 
-def _share(bits: Bits, k: int) -> float:
-    return float(np.count_nonzero(bits[::2, ::2] & np.uint32(1 << k))) * 4 / bits.size
+def _shares(planes: NDArray[np.uint8]) -> list[float]:
+    """The share of pixels that lie in each mask, of every other pixel each way."""
+    few = np.ascontiguousarray(planes[:, ::2, ::2])
+    return [float(np.count_nonzero(few[k // 8] & np.uint8(1 << k % 8))) * 4 / planes[0].size for k in range(MAX_LAYERS)]
 
 
 def _turned(array: NDArray[Any], turns: int, mirror: bool) -> NDArray[Any]:
@@ -97,7 +101,7 @@ def _colours(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.u
         curve = 1 - curve
     table = (255 * curve).astype(np.uint8)
     order = rng.permutation(3) if rng.random() < 0.25 else range(3)
-    out = np.stack([table[image[..., c], i] for i, c in enumerate(order)], axis=-1)
+    out = np.stack([table[:, i].take(image[..., c]) for i, c in enumerate(order)], axis=-1)
     if rng.random() < 0.15:
         grey = (out @ np.array([77, 150, 29], np.uint32) >> 8).astype(np.uint8)
         out = np.repeat(grey[..., None], 3, axis=-1)

@@ -38,7 +38,7 @@ def card(
         "everyday shapes. It is meant for laptops and tests: far below the official checkpoints, which want 1024 px",
         "and a GPU.",
         "",
-        f"- command: `{command(row['settings'], scenes)}`, at commit {row['code_version']}",
+        f"- command: `{command(row['settings'], about['recipe'], scenes)}`, at commit {row['code_version']}",
         f"- parameters: {parameters:,}; half precision",
         f"- steps: {sum(-(-e['samples'] // t.batch) for e in epochs):,} of {t.batch} images "
         f"({samples:,} views, {samples * plan.settings.method_options.masks:,} prompts), seed {t.seed}",
@@ -79,12 +79,13 @@ def figures_table(figures: Figures) -> list[str]:
     ]
 
 
-def command(settings: Mapping[str, Any], scenes: str) -> str:
+def command(settings: Mapping[str, Any], recipe: str, scenes: str) -> str:
     """What makes the same run: the recipe's own values need no words. ``settings`` are dotted."""
-    usual = make_settings(METHOD, settings["dataset"], with_recipe({}, 1)).flat()
+    usual = make_settings(METHOD, settings["dataset"], with_recipe(recipe, {}, 1)).flat()
     workers = settings["train.workers"]
     drawn = int(scenes.split()[1])  # "drawn: N scenes ..."
-    words = ["make pretrain", f"WORKERS={workers}"] + ([f"SCENES={drawn}"] if drawn != SCENES else [])
+    words = ["make pretrain", f"RECIPE={recipe}", f"WORKERS={workers}"]
+    words += [f"SCENES={drawn}"] if drawn != SCENES[recipe] else []
     other = [f"{k}={v}" for k, v in settings.items() if usual.get(k) != v and k not in PLACE]
     return " ".join([*words, f"SET={shlex.quote(' '.join(other))}"] if other else words)
 

@@ -47,7 +47,7 @@ def prepare_scenes(data: Storage, count: int, seed: int, progress: Callable[[int
         )
 
 
-def make_pretraining_plan(changes: Mapping[str, Any], data: Storage, storage: Storage, name: str) -> Plan:
+def make_pretraining_plan(changes: Mapping[str, Any], recipe: str, data: Storage, storage: Storage, name: str) -> Plan:
     """A plan to begin the run, or to go on with it where it is there with the same settings.
 
     Raises:
@@ -57,7 +57,7 @@ def make_pretraining_plan(changes: Mapping[str, Any], data: Storage, storage: St
     plan = make_plan(METHOD, scenes.NAME, changes, data, storage, name, continues=begun)
     asked = plan.settings.flat() | {"data fingerprint": plan.fingerprint}
     if not begun:
-        about = {"settings": asked, "hardware": hardware(), "torch": torch.__version__.split("+")[0]}
+        about = {"recipe": recipe, "settings": asked, "hardware": hardware(), "torch": torch.__version__.split("+")[0]}
         plan.run.write(SETTINGS_FILE, json.dumps(about, indent=1).encode())
         return plan
     first = about_run(plan)["settings"]
@@ -71,7 +71,7 @@ def make_pretraining_plan(changes: Mapping[str, Any], data: Storage, storage: St
 
 
 def about_run(plan: Plan) -> dict[str, Any]:
-    """What the run was begun with: ``settings`` (dotted), ``hardware`` and ``torch``."""
+    """What the run was begun with: ``recipe``, ``settings`` (dotted), ``hardware`` and ``torch``."""
     about: dict[str, Any] = json.loads(plan.run.read(SETTINGS_FILE))
     return about
 

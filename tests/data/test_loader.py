@@ -1,3 +1,4 @@
+import dataclasses
 import gc
 import threading
 import time
@@ -15,6 +16,9 @@ from orchestrator.data.ahead import map_ahead
 from orchestrator.data.loader import Loader, fit, flips, valid_size
 from orchestrator.data.order import epoch_order, eval_batches, rank_batches, sample_seed
 from orchestrator.data.reader import DataSplit, open_dataset
+from orchestrator.data.schema import Row
+from orchestrator.data.writer import DatasetWriter
+from orchestrator.errors import UserError
 from orchestrator.storage import Storage
 
 
@@ -192,3 +196,24 @@ def test_rows_of_many_sizes(tmp_path: Path) -> None:
     batch = load(split, eval_batches(3, 3, 0, 1), resize="pad")[0]
     assert batch.size.tolist() == [[10, 50], [50, 10], [200, 300]]
     assert batch.valid.tolist() == [[13, 64], [64, 13], [43, 64]]
+
+
+def test_processes_make_the_same_batches(split: DataSplit) -> None:
+    batches = rank_batches(epoch_order(11, 3, 1), 4, 0, 1)
+    views = {"train": True, "augment": "scene", "masks": 3}
+    for options in ({}, {"train": True}, views):
+        here, there = load(split, batches, **options), load(split, batches, processes=2, **options)
+        assert len(here) == len(there) == 3
+        for a, b in zip(here, there, strict=True):
+            assert all(torch.equal(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(Batch))
+    assert load(split, [], processes=2) == []
+
+
+def test_a_damaged_row_stops_the_processes_with_its_own_words(tmp_path: Path, write: Callable[..., object]) -> None:
+    with DatasetWriter(Storage(str(tmp_path)), "own") as writer:
+        writer.add("train", Row("a", "", b"no picture", encode(ground()), 24, 32, 127, "a.png"))
+        writer.commit(task="binary", layout="folders", split_rule="as told")
+    broken = open_dataset(Storage(str(tmp_path)), "own").split("train")
+    with pytest.raises(UserError) as error:
+        load(broken, eval_batches(1, 2, 0, 1), processes=1)
+    assert "cannot be decoded" in str(error.value) and "\n" not in str(error.value)

@@ -201,17 +201,28 @@ def test_a_run_that_finds_no_room_stays_as_it_was(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(("cores", "ranks"), [(1, 1), (2, 2), (6, 4), (12, 8), (64, 16)])
 def test_ranks_share_the_batch_evenly(cores: int, ranks: int) -> None:
-    assert with_recipe({}, cores)["train.workers"] == ranks
-    assert with_recipe({"train.workers": "3"}, cores)["train.workers"] == "3"
+    assert with_recipe("cpu", {}, cores)["train.workers"] == ranks
+    assert with_recipe("cpu", {"train.workers": "3"}, cores)["train.workers"] == "3"
+
+
+def test_beside_a_gpu_the_cores_make_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.pretraining.recipe.available_cores", lambda: 16)
+    one, four = with_recipe("gpu", {}, 1), with_recipe("gpu", {}, 4)
+    assert (one["train.workers"], one["data.processes"]) == (1, 16)
+    assert (four["train.workers"], four["data.processes"]) == (4, 4)
+    assert with_recipe("gpu", {"data.processes": "3"}, 1)["data.processes"] == "3"
+    assert "data.processes" not in with_recipe("cpu", {}, 2)
 
 
 def test_the_card_says_what_was_typed() -> None:
-    usual = make_settings(METHOD, "scenes", with_recipe({}, 2)).flat()
-    assert command(usual, scenes.rule(16_000, 0)) == "make pretrain WORKERS=2"
+    usual = make_settings(METHOD, "scenes", with_recipe("cpu", {}, 2)).flat()
+    assert command(usual, "cpu", scenes.rule(16_000, 0)) == "make pretrain RECIPE=cpu WORKERS=2"
     changed = usual | {"method.clicks": 3, "train.seed": 5}
-    assert command(changed, scenes.rule(64, 0)) == (
-        "make pretrain WORKERS=2 SCENES=64 SET='train.seed=5 method.clicks=3'"
+    assert command(changed, "cpu", scenes.rule(64, 0)) == (
+        "make pretrain RECIPE=cpu WORKERS=2 SCENES=64 SET='train.seed=5 method.clicks=3'"
     )
+    on_gpu = make_settings(METHOD, "scenes", with_recipe("gpu", {}, 1)).flat()
+    assert command(on_gpu, "gpu", scenes.rule(48_000, 0)) == "make pretrain RECIPE=gpu WORKERS=1"
 
 
 def test_several_masks_an_image_want_a_promptable_method(
