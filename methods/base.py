@@ -32,10 +32,6 @@ class Batch:
         moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in dataclasses.fields(self)}
         return Batch(**moved)
 
-    def pin_memory(self) -> Batch:
-        """A copy from which a GPU fetches without waiting."""
-        return Batch(**{f.name: getattr(self, f.name).pin_memory() for f in dataclasses.fields(self)})
-
     def __len__(self) -> int:
         return int(self.image.shape[0])
 

@@ -150,10 +150,8 @@ class Promptable(Method):
         target = coverage if self.options.loss_grid == "fine" else F.avg_pool2d(coverage, 2)
         near = pixel_weights(P.boxes(batch.mask) / batch.mask.shape[-1], target.shape[-1])
         with torch.no_grad():
-            focal, dice = focal_and_dice(masks[:, :, 1:], target[:, :, None], near[:, :, None])
-            best = 1 + (FOCAL_WEIGHT * focal + dice).argmin(-1)
             true_iou = hard_iou(masks, target[:, :, None])
-        errors = [self._of_three(masks[:, :, 1:], best - 1, target, near)]
+        errors = [self._of_three(masks[:, :, 1:], target, near)]
         if self.options.single_mask == "always":
             errors.append(mask_errors(masks[:, :, 0], target, near))
         parts = {name: [e[name] for e in errors] for name in errors[0]}
@@ -174,15 +172,16 @@ class Promptable(Method):
             return logits
         return upscale(logits.flatten(1, -3), 2 * logits.shape[-1]).unflatten(1, logits.shape[1:-2])
 
-    def _of_three(self, masks: Tensor, best: Tensor, target: Tensor, near: Tensor) -> dict[str, Tensor]:
-        """Errors BxP of three masks BxPx3xaxa: those of the best (BxP, 0 to 2), and a share of their mean."""
+    def _of_three(self, masks: Tensor, target: Tensor, near: Tensor) -> dict[str, Tensor]:
+        """Errors BxP of three masks BxPx3xaxa: those of the best, and a share of their mean."""
         share = self.options.runners_up
+        with torch.set_grad_enabled(share > 0):
+            errors = mask_errors(masks, target[:, :, None], near[:, :, None])
+        best = (FOCAL_WEIGHT * errors["focal"] + errors["dice"]).argmin(-1, keepdim=True)
         if share == 0:
-            return mask_errors(masks.take_along_dim(best[..., None, None, None], 2)[:, :, 0], target, near)
-        errors = mask_errors(masks, target[:, :, None], near[:, :, None])
+            return mask_errors(masks.take_along_dim(best[..., None, None], 2)[:, :, 0], target, near)
         return {
-            name: (1 - share) * e.take_along_dim(best[..., None], -1)[..., 0] + share * e.mean(-1)
-            for name, e in errors.items()
+            name: (1 - share) * e.take_along_dim(best, -1)[..., 0] + share * e.mean(-1) for name, e in errors.items()
         }
 
     def loss_weights(self) -> dict[str, float]:

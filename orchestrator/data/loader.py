@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class Loader:
     the turn of its batch; stopping early leaves no thread.
 
     Threads are quicker at decoding. Views hold Python's lock half of the time, so that beside a GPU
-    ``processes`` (0: none) make them: each whole batches of its own, which arrive in pinned memory.
+    ``processes`` (0: none) make them: each whole batches of its own, which arrive packed, in pinned memory.
     """
 
     def __init__(
@@ -119,6 +120,30 @@ class Loader:
         return _Ready(image, mask, valid, (height, width), row, seed)
 
 
+@dataclass(frozen=True)
+class PackedBatch(Batch):
+    """A batch on its way from a process to a GPU: ``mask`` holds eight masks a byte, and ``to`` unpacks them there."""
+
+    masks: int = 1
+
+    def to(self, device: torch.device | str) -> Batch:
+        moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in dataclasses.fields(Batch)}
+        bits = torch.arange(8, dtype=torch.uint8, device=device)[:, None, None]
+        planes = (moved["mask"][:, :, None] >> bits).bitwise_and_(1).flatten(1, 2)
+        return Batch(**{**moved, "mask": planes[:, : self.masks]})
+
+    def pin_memory(self) -> PackedBatch:
+        """A copy from which a GPU fetches without waiting."""
+        pinned = {f.name: getattr(self, f.name).pin_memory() for f in dataclasses.fields(Batch)}
+        return PackedBatch(**pinned, masks=self.masks)
+
+
+def _packed(batch: Batch) -> PackedBatch:
+    fields = {f.name: getattr(batch, f.name) for f in dataclasses.fields(Batch)}
+    mask = torch.from_numpy(np.packbits(fields["mask"].numpy(), axis=1, bitorder="little"))
+    return PackedBatch(**{**fields, "mask": mask}, masks=batch.mask.shape[1])
+
+
 class _Numbered(Dataset[Batch | UserError]):
     """A loader's batches by number, as PyTorch's own loader asks for them.
 
@@ -133,7 +158,7 @@ class _Numbered(Dataset[Batch | UserError]):
 
     def __getitem__(self, number: int) -> Batch | UserError:
         try:
-            return self._loader.batch(number)
+            return _packed(self._loader.batch(number))
         except UserError as error:
             return error
 
