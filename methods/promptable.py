@@ -56,6 +56,9 @@ class Options:
     align_weight: float = option(
         1.0, "weight of 1 - correlation of logits and mask; the paper: none (it starts from MAE)", at_least=0
     )
+    dice_weight: float = option(
+        1.0, "weight of Dice beside focal's 20; the paper: 1. More of it: masks fill where they doubt", at_least=0
+    )
     iou_weight: float = option(1.0, "weight of the predicted IoU's error; the paper: 1", at_least=0)
     runners_up: float = option(
         0.0,
@@ -177,7 +180,7 @@ class Promptable(Method):
         share = self.options.runners_up
         with torch.set_grad_enabled(share > 0):
             errors = mask_errors(masks, target[:, :, None], near[:, :, None])
-        best = (FOCAL_WEIGHT * errors["focal"] + errors["dice"]).argmin(-1, keepdim=True)
+        best = (FOCAL_WEIGHT * errors["focal"] + self.options.dice_weight * errors["dice"]).argmin(-1, keepdim=True)
         if share == 0:
             return mask_errors(masks.take_along_dim(best[..., None, None], 2)[:, :, 0], target, near)
         return {
@@ -185,7 +188,8 @@ class Promptable(Method):
         }
 
     def loss_weights(self) -> dict[str, float]:
-        return {"focal": FOCAL_WEIGHT, "align": self.options.align_weight, "iou": self.options.iou_weight}
+        o = self.options
+        return {"focal": FOCAL_WEIGHT, "dice": o.dice_weight, "align": o.align_weight, "iou": o.iou_weight}
 
     def predict(self, batch: Batch) -> Tensor:
         """Mask logits Bx1xSxS for the tight box of the true mask; of the whole input where there is none."""

@@ -20,6 +20,7 @@ from methods.backbone.start import start
 
 #: The seed of random weights.
 RANDOM_SEED = 0
+ORIGIN = "origin"  #: in the head of a weights file
 #: vit_t's own weights, which ship with the project; vit_t.md beside them says how they came about.
 BUNDLED = Path(__file__).with_name("vit_t.safetensors")
 
@@ -97,13 +98,24 @@ def check_weights(sam: Sam, checkpoint: Path, name: str) -> None:
         raise _other_size(checkpoint, name)
 
 
-def dump_weights(sam: Sam) -> bytes:
-    """All weights as safetensors: half precision, but for the frequencies of the positions."""
+def dump_weights(sam: Sam, origin: str = "") -> bytes:
+    """All weights as safetensors: half precision, but for the frequencies of the positions.
+
+    ``origin`` says in words what made them; it lies in the file's head.
+    """
     state = {
         key: value.detach().cpu().to(torch.float32 if "gaussian" in key else torch.float16).contiguous()
         for key, value in sam.state_dict().items()
     }
-    return safetensors.torch.save(state)
+    return safetensors.torch.save(state, {ORIGIN: origin})
+
+
+def read_origin(checkpoint: Path) -> str:
+    """How these weights came about, as ``dump_weights`` was told; '' where the file does not tell."""
+    if checkpoint.suffix != ".safetensors":
+        return ""
+    with safetensors.safe_open(checkpoint, "pt") as file:
+        return (file.metadata() or {}).get(ORIGIN, "")
 
 
 def _read(checkpoint: Path, mmap: bool) -> Any:

@@ -30,8 +30,10 @@ def add_verbs(verbs: Any) -> None:
         "train vit_t from random weights on drawn scenes; a second call goes on",
         "samsweep pretrain --storage results",
     )
-    p.add_argument("--recipe", choices=list(recipe.RECIPES), help="default: gpu where there is one")
-    p.add_argument("--scenes", type=int, metavar="N", help="how many to draw (default: the recipe's)")
+    p.add_argument("--recipe", choices=list(recipe.RECIPES), help="default: gpu where there is one, else cpu")
+    p.add_argument(
+        "--scenes", type=int, default=recipe.SCENES, metavar="N", help=f"how many to draw (default {recipe.SCENES})"
+    )
     p.add_argument("--epochs", metavar="N", help="default: the recipe's")
     p.add_argument("--workers", metavar="N", help="DDP ranks (default: one for each core, or GPU)")
     p.add_argument("--seed", metavar="N", help="default 0")
@@ -57,7 +59,7 @@ def add_verbs(verbs: Any) -> None:
 def pretrain(a: argparse.Namespace) -> int:
     from orchestrator.data.reader import open_dataset
     from orchestrator.pretraining import run
-    from orchestrator.pretraining.card import card
+    from orchestrator.pretraining.card import card, history
     from orchestrator.pretraining.scenes import NAME
     from orchestrator.storage import Storage
 
@@ -67,7 +69,7 @@ def pretrain(a: argparse.Namespace) -> int:
     changes = recipe.with_recipe(which, _changes(a), most_ranks=1 if a.local else _ranks())
     data = Storage(a.data)
     with bar("drawing scenes") as progress:
-        run.prepare_scenes(data, recipe.SCENES[which] if a.scenes is None else a.scenes, recipe.SEED, progress)
+        run.prepare_scenes(data, a.scenes, recipe.SEED, progress)
     plan = run.make_pretraining_plan(changes, which, data, Storage(a.storage), a.name)
     say = notes()
     row = run.finished(plan)
@@ -79,13 +81,13 @@ def pretrain(a: argparse.Namespace) -> int:
         assert row is not None
     else:
         say.print(f"run '{plan.name}' is complete; its weights are written again", soft_wrap=True)
-    weights = run.export(plan)
+    scenes = open_dataset(data, NAME).manifest.split_rule
+    past = history(plan, row, run.about_run(plan), scenes)
+    weights = run.export(plan, past)
     out = Storage(str(a.out)) if a.out else plan.run
     sam = run.load_exported(weights)
     figures = _figures(sam, a.real or Path(REAL), say)
-    parameters = sum(p.numel() for p in sam.parameters())
-    scenes = open_dataset(data, NAME).manifest.split_rule
-    text = card(plan, row, run.about_run(plan), figures, parameters, scenes)
+    text = card(figures, sum(p.numel() for p in sam.parameters()), past)
     out.write(run.WEIGHTS_FILE, weights)
     out.write(run.CARD_FILE, text.encode())
     console().print(f"weights  {out.path(run.WEIGHTS_FILE)}", soft_wrap=True)

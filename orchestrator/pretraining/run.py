@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from segment_anything.modeling import Sam
 
-from methods.backbone.build import build, dump_weights
+from methods.backbone.build import build, dump_weights, read_origin
 from orchestrator import checkpoint
-from orchestrator.build import build_method
+from orchestrator.build import build_method, checkpoint_path
 from orchestrator.data.schema import load_drawn
 from orchestrator.errors import UserError
 from orchestrator.plan import Plan, make_plan
@@ -57,7 +57,13 @@ def make_pretraining_plan(changes: Mapping[str, Any], recipe: str, data: Storage
     plan = make_plan(METHOD, scenes.NAME, changes, data, storage, name, continues=begun)
     asked = plan.settings.flat() | {"data fingerprint": plan.fingerprint}
     if not begun:
-        about = {"recipe": recipe, "settings": asked, "hardware": hardware(), "torch": torch.__version__.split("+")[0]}
+        about = {
+            "recipe": recipe,
+            "settings": asked,
+            "hardware": hardware(),
+            "torch": torch.__version__.split("+")[0],
+            "begun_from": _begun_from(plan),
+        }
         plan.run.write(SETTINGS_FILE, json.dumps(about, indent=1).encode())
         return plan
     first = about_run(plan)["settings"]
@@ -71,9 +77,15 @@ def make_pretraining_plan(changes: Mapping[str, Any], recipe: str, data: Storage
 
 
 def about_run(plan: Plan) -> dict[str, Any]:
-    """What the run was begun with: ``recipe``, ``settings`` (dotted), ``hardware`` and ``torch``."""
+    """What the run was begun with: ``recipe``, ``settings`` (dotted), ``hardware``, ``torch``, ``begun_from``."""
     about: dict[str, Any] = json.loads(plan.run.read(SETTINGS_FILE))
     return about
+
+
+def _begun_from(plan: Plan) -> str:
+    """The history of the weights that the run starts from, as their file tells it; '' for random ones."""
+    path = checkpoint_path(plan.settings)
+    return "" if path is None else read_origin(path) or f"## Run 1\n\n- not told by {path.name}"
 
 
 def is_begun(plan: Plan) -> bool:
@@ -98,9 +110,9 @@ def load_exported(weights: bytes) -> Sam:
         return build("vit_t", path)
 
 
-def export(plan: Plan) -> bytes:
-    """The best epoch's weights as the file that ships."""
+def export(plan: Plan, origin: str) -> bytes:
+    """The best epoch's weights as the file that ships; it tells its ``origin``."""
     method = build_method(plan.settings)
     _, tensors = checkpoint.read(plan.run / TRIALS / TRIAL)
     checkpoint.apply(method, tensors, plan.run.uri)
-    return dump_weights(method.sam)
+    return dump_weights(method.sam, origin)

@@ -79,6 +79,21 @@ def test_scenes_weights_and_card(few: None, real: Path, tmp_path: Path, capsys: 
     assert split.split("train").read(0).layers >= 1
 
 
+def test_a_card_tells_of_the_runs_before(
+    few: None, real: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pretrain(tmp_path, real, "--epochs", "1", "--name", "first") == 0
+    first = tmp_path / "results/first"
+    options = f"{SMALL} backbone.checkpoint={first}/vit_t.safetensors"
+    assert pretrain(tmp_path, real, "--epochs", "2", "--name", "next", "--recipe", "polish", "--set", options) == 0
+    card = (tmp_path / "results/next/vit_t.md").read_text()
+    assert card.index("## Run 1") < card.index("begun from random weights") < card.index("## Run 2")
+    assert card.index("## Run 2") < card.index("begun from the weights of the run before")
+    assert "make pretrain RECIPE=cpu" in card and "make pretrain RECIPE=polish" in card
+    assert "backbone.checkpoint=FILE" in card and str(tmp_path) not in card
+    assert (first / "vit_t.md").read_text().split("## Run 1")[1].strip() in card
+
+
 def test_it_goes_on_where_it_stopped(
     few: None, real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
