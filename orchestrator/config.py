@@ -56,6 +56,9 @@ class TrainSettings:
     warmup: int = option(0, "steps in which the rate rises to lr; with schedule=steps", at_least=0)
     clip: float = option(0.0, "the gradient's greatest norm; 0: no limit", at_least=0)
     samples: int = option(0, "samples of an epoch; 0: the whole split", at_least=0)
+    keep_every: int = option(
+        200, "steps between checkpoints within an epoch, to go on from after a kill; 0: after epochs only", at_least=0
+    )
     patience: int = option(0, "epochs without a better one after which it stops; 0: never", at_least=0)
     weight_decay: float = option(0.01, "weight decay; AdamW's default in PyTorch, as SAM-Adapter", at_least=0)
     seed: int = option(0, "seed of initialisation, order and augmentation", at_least=0, at_most=2**31 - 1)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,17 @@ from orchestrator.optimizer import make_optimizers
 from orchestrator.ranks import Ranks
 
 OnStep = Callable[[int, int, int], None]  #: epoch, steps done in it, its steps
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far an epoch is, the same on every rank and for any number of ranks."""
+
+    epoch: int
+    step: int = 0  #: steps done
+    sums: dict[str, float] = field(default_factory=dict)  #: of each loss, over the samples seen
+    rows: tuple[int, ...] = ()  #: of the split, seen by all ranks, in their global order
+    seconds: float = 0.0
 
 
 class NotFinite(RuntimeError):
@@ -52,46 +64,59 @@ class Engine:
         self.optimizer = make_optimizers(self.method, settings.train)
         self.model: torch.nn.Module = self.method
         self.on_step: OnStep = lambda epoch, step, steps: None
+        self.on_position: Callable[[Position], None] = lambda position: None  #: every ``train.keep_every`` steps
         if ranks.world > 1 and trained:
             self.model = DistributedDataParallel(self.method, broadcast_buffers=False, gradient_as_bucket_view=True)
 
-    def epochs(self, start: int = 1) -> Iterator[dict[str, Any]]:
-        """Train epoch by epoch (1-based); yields what each one was like, the same on every rank."""
-        for epoch in range(start, self.settings.train.epochs + 1):
-            yield self.train_epoch(epoch)
+    def epochs(self, start: int = 1, position: Position | None = None) -> Iterator[dict[str, Any]]:
+        """Train epoch by epoch (1-based); yields what each one was like, the same on every rank.
 
-    def train_epoch(self, epoch: int) -> dict[str, Any]:
-        """One pass over the training split. A method that trains nothing has nothing to pass over."""
-        began = time.perf_counter()
+        The first one may be begun at a ``position`` within it.
+        """
+        for epoch in range(start, self.settings.train.epochs + 1):
+            yield self.train_epoch(epoch, position if position and position.epoch == epoch else None)
+
+    def train_epoch(self, epoch: int, start: Position | None = None) -> dict[str, Any]:
+        """One pass over the training split, or the rest of one from ``start``.
+
+        A method that trains nothing has nothing to pass over.
+        """
         t = self.settings.train
+        at = start or Position(epoch)
+        began = time.perf_counter() - at.seconds
         order = epoch_part(len(self.train_split), t.seed, epoch, t.samples)
         steps = -(-len(order) // t.batch)
         sums: dict[str, float] = {}
-        seen: list[np.ndarray] = []
+        seen: list[np.ndarray] = []  # of this rank, since ``at``
         self.model.train()
         torch.set_flush_denormal(True)  # of this thread: numbers under 1e-38 cost a hundred times their worth
         rate = t.lr
         if self.optimizer is None:
             order = order[:0]
-        for batch in self._batches(self.train_split, order, epoch, train=True):
-            rate = self._set_rate(epoch, len(seen), steps)
-            losses = self._step(batch, epoch, len(seen))
+        for batch in self._batches(self.train_split, order, epoch, at.step):
+            step = at.step + len(seen)
+            rate = self._set_rate(epoch, step, steps)
+            losses = self._step(batch, epoch, step)
             real = batch.weight > 0
             seen.append(batch.index[real].cpu().numpy())
-            self.on_step(epoch, len(seen), steps)
+            self.on_step(epoch, step + 1, steps)
             for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + float(value.detach()) * self._batch_size(order, len(seen) - 1)
-        digest = self._check_order(order, seen)
-        gathered = self.ranks.gather(sums)
-        n = max(1, len(order))
-        means = {name: math.fsum(s[name] for s in gathered) / len(gathered) / n for name in sums}
+                sums[name] = sums.get(name, 0.0) + float(value.detach()) * self._batch_size(order, step)
+            if t.keep_every and (step + 1) % t.keep_every == 0 and step + 1 < steps:
+                at = self._advanced(at, order, seen, sums, time.perf_counter() - began)
+                seen, sums = [], {}
+                self.on_position(at)
+        at = self._advanced(at, order, seen, sums, time.perf_counter() - began)
+        if len(at.rows) != len(order):
+            raise RuntimeError(f"the ranks consumed {len(at.rows)} of the epoch's {len(order)} samples")
+        ids = self.train_split.ids()
         return {
             "epoch": epoch,
             "lr": rate,
-            "losses": means,
+            "losses": {name: value / max(1, len(order)) for name, value in at.sums.items()},
             "samples": len(order),
-            "order": digest,
-            "seconds": time.perf_counter() - began,
+            "order": hashlib.sha256("\n".join(ids[i] for i in at.rows).encode()).hexdigest()[:16],
+            "seconds": at.seconds,
             "peak_memory_mb": max(self.ranks.gather(peak_memory_mb(self.device))),
         }
 
@@ -167,9 +192,10 @@ class Engine:
             self.optimizer.set_rate(rate / t.lr)
         return rate
 
-    def _batches(self, split: DataSplit, order: np.ndarray, epoch: int, train: bool) -> Iterator[Batch]:
-        batches = rank_batches(order, self.settings.train.batch, self.ranks.rank, self.ranks.world)
-        with closing(iter(self._loader(split, batches, epoch, train))) as loader:
+    def _batches(self, split: DataSplit, order: np.ndarray, epoch: int, done: int) -> Iterator[Batch]:
+        """This rank's part of the epoch's global batches, but for the first ``done``."""
+        batches = rank_batches(order, self.settings.train.batch, self.ranks.rank, self.ranks.world)[done:]
+        with closing(iter(self._loader(split, batches, epoch, train=True))) as loader:
             yield from loader
 
     def _loader(self, split: DataSplit, batches: Any, epoch: int, train: bool) -> Loader:
@@ -190,15 +216,23 @@ class Engine:
     def _batch_size(self, order: np.ndarray, step: int) -> int:
         return min(self.settings.train.batch, len(order) - step * self.settings.train.batch)
 
-    def _check_order(self, order: np.ndarray, seen: list[np.ndarray]) -> str:
-        """A digest of the ids that all ranks really consumed, in order; an error if any was lost or doubled."""
-        parts = self.ranks.gather(seen)
-        steps = [np.concatenate(step) for step in zip(*parts, strict=True)]
-        consumed = np.concatenate(steps) if steps else order[:0]
-        if not np.array_equal(consumed, order):
+    def _advanced(
+        self, at: Position, order: np.ndarray, seen: list[np.ndarray], sums: dict[str, float], seconds: float
+    ) -> Position:
+        """The position after the steps since ``at``; an error if a sample of theirs was lost or doubled."""
+        gathered = self.ranks.gather((seen, sums))
+        steps = [np.concatenate(step) for step in zip(*(part for part, _ in gathered), strict=True)]
+        rows = at.rows + tuple(int(i) for step in steps for i in step)
+        if not np.array_equal(rows, order[: len(rows)]):
             raise RuntimeError("the ranks did not consume the epoch's samples in their global order")
-        ids = self.train_split.ids()
-        return hashlib.sha256("\n".join(ids[i] for i in consumed).encode()).hexdigest()[:16]
+        means = {name: math.fsum(s[name] for _, s in gathered) / len(gathered) for name in sums}
+        return Position(
+            at.epoch,
+            at.step + len(seen),
+            {name: at.sums.get(name, 0.0) + value for name, value in means.items()} or at.sums,
+            rows,
+            seconds,
+        )
 
 
 def peak_memory_mb(device: torch.device) -> float:

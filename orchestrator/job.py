@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,7 +22,7 @@ from orchestrator.build import build_method
 from orchestrator.config import Settings, from_flat
 from orchestrator.data.catalogue import TASKS, Task
 from orchestrator.data.reader import Dataset, DataSplit, holdout, open_dataset
-from orchestrator.engine import Engine, OnStep
+from orchestrator.engine import Engine, OnStep, Position
 from orchestrator.errors import UserError
 from orchestrator.metrics import MASK_METRICS
 from orchestrator.patience import patiently
@@ -32,8 +32,9 @@ from orchestrator.storage import Storage
 
 STATE_FILE = "state.pt"  #: what a continued trial needs beside its trained weights
 
-#: Takes an epoch's record and a folder with the trial's state to keep (None on all ranks but the first).
-Report = Callable[[dict[str, Any], Path | None], None]
+#: Takes an epoch's record (None within an epoch) and a folder with the trial's state to keep (None on all ranks
+#: but the first).
+Report = Callable[[dict[str, Any] | None, Path | None], None]
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def run_job(
     """Train, keep the best epoch's weights under ``job.trial``, test them, and report each epoch.
 
     The last epoch's record also has ``test``: the best epoch's metrics on the test split. The first one of a
-    continued run has ``earlier``: the records of the epochs before it.
+    continued run has ``earlier``: the records of the epochs before it. Between two epochs' reports there are
+    some without a record, of positions within an epoch.
     """
     settings = job.full_settings()
     dataset = patiently(lambda: open_dataset(Storage(job.data), settings.dataset))
@@ -94,14 +96,20 @@ def run_job(
     engine = Engine(settings, method, train, device, ranks)
     engine.on_step = on_step
     best = _Best(task)
-    history: list[dict[str, Any]] = _resume(engine, best, resume, device) if resume else []
+    history, position = _resume(engine, best, resume, device) if resume else ([], None)
     start = len(history) + 1
+
+    def keep(at: Position | None) -> None:
+        with _state_folder(engine, method, best, history, at, ranks) as folder:
+            report(None, folder)
+
+    engine.on_position = keep
     if history and _is_last(history[-1], settings):  # stopped between its last epoch and its end
         record = history.pop() | {"earlier": list(history)}
         record["test"] = _test(engine, task, dataset, job)
         report(record, None)
         return
-    for record in engine.epochs(start):
+    for record in engine.epochs(start, position):
         began = time.perf_counter()
         record["val"] = _measure(engine, task, val, task.metrics)
         record["chosen_on"] = chosen_on
@@ -116,7 +124,7 @@ def run_job(
         record["eval_seconds"] = time.perf_counter() - began
         history.append(dict(record))
         last = _is_last(record, settings)
-        with _state_folder(engine, method, best, history, ranks) as folder:
+        with _state_folder(engine, method, best, history, None, ranks) as folder:
             if last:
                 record["test"] = _test(engine, task, dataset, job)
                 record["eval_seconds"] = time.perf_counter() - began
@@ -164,14 +172,15 @@ class _Best:
 
 @contextmanager
 def _state_folder(
-    engine: Engine, method: Method, best: _Best, history: list[dict[str, Any]], ranks: Ranks
+    engine: Engine, method: Method, best: _Best, history: list[dict[str, Any]], at: Position | None, ranks: Ranks
 ) -> Iterator[Path | None]:
-    """A temporary folder with the state after the last epoch of ``history``, on the first rank."""
+    """A folder (on the first rank) with the state after the last epoch of ``history``, or ``at`` a position."""
     if not ranks.first:
         yield None
         return
     state = {
         "history": json.dumps(history),
+        "position": json.dumps(asdict(at) if at else None),
         "best_epoch": best.epoch,
         "best_value": best.value,
         "weights": method.trained_state(),
@@ -184,11 +193,13 @@ def _state_folder(
         yield Path(folder)
 
 
-def _resume(engine: Engine, best: _Best, folder: Path, device: torch.device) -> list[dict[str, Any]]:
-    """Take up the state that ``folder`` was written with; returns the records of all epochs until then."""
+def _resume(
+    engine: Engine, best: _Best, folder: Path, device: torch.device
+) -> tuple[list[dict[str, Any]], Position | None]:
+    """Take up the state in ``folder``: the records of the epochs until then, and how far the next one was."""
     state = torch.load(folder / STATE_FILE, map_location=device, weights_only=True)
     checkpoint.apply(engine.method, state["weights"], str(folder))
     engine.load_state(state)
     best.epoch, best.value = state["best_epoch"], state["best_value"]
-    history: list[dict[str, Any]] = json.loads(state["history"])
-    return history
+    at = json.loads(state.get("position", "null"))
+    return json.loads(state["history"]), Position(**{**at, "rows": tuple(at["rows"])}) if at else None

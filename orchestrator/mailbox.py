@@ -48,4 +48,5 @@ class PostEpochs(UserCallback):
         self.mailbox, self.trial = mailbox, trial
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        ray.get(self.mailbox.put.remote(self.trial, "epoch", metrics[0]))
+        if metrics[0]:  # within an epoch there is a checkpoint alone
+            ray.get(self.mailbox.put.remote(self.trial, "epoch", metrics[0]))

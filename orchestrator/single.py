@@ -30,9 +30,11 @@ def train_here(plan: Plan, screen: Console, keep: bool = False) -> Row:
     epochs: list[dict[str, Any]] = []
     trial = plan.run / TRIALS / TRIAL
 
-    def report(record: dict[str, Any], folder: Path | None) -> None:
+    def report(record: dict[str, Any] | None, folder: Path | None) -> None:
         if keep and folder:
             trial.write(STATE_FILE, (folder / STATE_FILE).read_bytes())
+        if record is None:
+            return
         _add(epochs, record)
         view.epoch(record)
 

@@ -23,10 +23,10 @@ def train_loop(config: dict[str, Any]) -> None:
     job = Job(**config["job"])
     torch.set_num_threads(max(1, int(job.settings["train.cpus_per_worker"])))
 
-    def report(record: dict[str, Any], folder: Path | None) -> None:
-        # a barrier: every rank reports every epoch, only the first with a folder
+    def report(record: dict[str, Any] | None, folder: Path | None) -> None:
+        # a barrier: every rank reports whenever one does, only the first with a folder
         kept = ray.train.Checkpoint.from_directory(str(folder)) if folder else None
-        ray.train.report(record, checkpoint=kept)
+        ray.train.report(record or {}, checkpoint=kept)
 
     ranks = Ranks(context.get_world_rank(), context.get_world_size())
     device = ray.train.torch.get_device()

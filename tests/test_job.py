@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
+import socket
 from pathlib import Path
 from typing import Any
 
+import ddp
+import numpy as np
 import pytest
 import torch
 
@@ -29,7 +33,8 @@ def tiny(epochs: int = 2, **changes: Any) -> Settings:
 def run(settings: Settings, data: Path, out: Path, resume: Path | None = None) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
 
-    def report(record: dict[str, Any], folder: Path | None) -> None:
+    def report(record: dict[str, Any] | None, folder: Path | None) -> None:
+        assert record is not None, "an epoch of a few steps needs no checkpoint within it"
         records.append(record)
         assert folder is not None
         kept = out / f"epoch{record['epoch']}"
@@ -131,3 +136,87 @@ def test_a_trial_killed_before_its_end_is_finished(tiny_data: Path, tmp_path: Pa
     run_job(job, Ranks(), torch.device("cpu"), lambda r, f: records.append(r), tmp_path / "epoch2")
     assert [r["epoch"] for r in records] == [2] and [r["epoch"] for r in records[0]["earlier"]] == [1]
     assert records[0]["test"] == whole[-1]["test"]
+
+
+class Killed(BaseException):
+    """As sudden as a signal."""
+
+
+class Lives:
+    """A job that is killed at given steps, over and over, and goes on from what it kept last."""
+
+    def __init__(self, settings: Settings, data: Path, out: Path) -> None:
+        self.settings, self.data, self.out = settings, data, out
+        self.records: dict[int, dict[str, Any]] = {}
+        self.kept: Path | None = None
+        self.places: list[tuple[int, bool]] = []  # epoch of each report, and whether it was one within an epoch
+
+    def live(self, steps: int | None = None) -> bool:
+        """Until the end (True), or for some steps."""
+        left = itertools.count(1)
+
+        def on_step(epoch: int, step: int, of: int) -> None:
+            if steps is not None and next(left) > steps:
+                raise Killed
+
+        def report(record: dict[str, Any] | None, folder: Path | None) -> None:
+            assert folder is not None
+            if record is not None:
+                self.records[record["epoch"]] = record
+            self.places.append((len(self.records), record is None))
+            self.kept = self.out / f"kept{len(self.places)}"
+            self.kept.mkdir(parents=True)
+            (self.kept / STATE_FILE).write_bytes((folder / STATE_FILE).read_bytes())
+
+        job = Job(self.settings.flat(), str(self.data), str(self.out))
+        try:
+            run_job(job, Ranks(), torch.device("cpu"), report, self.kept, on_step)
+        except Killed:
+            return False
+        return True
+
+
+def test_twenty_kills_within_epochs_change_nothing(tiny_data: Path, tmp_path: Path) -> None:
+    settings = tiny(7, **{"train.batch": 1, "train.keep_every": 2, "train.lr": 1e-4})
+    whole, killed = (Lives(settings, tiny_data, tmp_path / name) for name in ("whole", "killed"))
+    assert whole.live()
+    assert whole.places[:5] == [(0, True)] * 4 + [(1, False)], "9 steps: kept after 2, 4, 6, 8 and the epoch"
+    random = np.random.default_rng(0)
+    kills = 0
+    while not killed.live(int(random.integers(2, 5)) if kills < 20 else None):
+        kills += 1
+    assert kills == 20
+    assert sorted(killed.records) == sorted(whole.records) == [1, 2, 3, 4, 5, 6, 7]
+    for epoch, record in whole.records.items():
+        for key in ("losses", "val", "order", "samples", "lr", "best_epoch"):
+            assert killed.records[epoch][key] == record[key], (epoch, key)
+    assert killed.records[7]["test"] == whole.records[7]["test"]
+
+
+def test_a_kill_within_an_epoch_and_another_number_of_ranks(tiny_data: Path, tmp_path: Path) -> None:
+    settings = tiny(2, **{"train.batch": 2, "train.keep_every": 2, "train.lr": 1e-4})
+    whole, killed = (Lives(settings, tiny_data, tmp_path / name) for name in ("whole", "killed"))
+    assert whole.live()
+    assert not killed.live(3) and killed.places == [(0, True)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    job = Job(settings.flat(), str(tiny_data), str(tmp_path / "killed"))
+    torch.multiprocessing.spawn(ddp.go_on, (2, port, job, killed.kept, tmp_path / "told.json"), nprocs=2)
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert told["seen"] == told["wanted"], "the rows of each global batch after the position, over both ranks"
+    for record in told["records"]:
+        expected = whole.records[record["epoch"]]
+        assert record["order"] == expected["order"] and record["samples"] == 9
+        for name, value in expected["losses"].items():
+            assert record["losses"][name] == pytest.approx(value, rel=1e-3)
+
+
+def test_a_state_of_an_older_position_is_the_epochs_beginning(tiny_data: Path, tmp_path: Path) -> None:
+    """keep_every=0: after a kill within an epoch, it begins again, with the same samples."""
+    settings = tiny(2, **{"train.batch": 1, "train.keep_every": 0, "train.lr": 1e-4})
+    whole, killed = (Lives(settings, tiny_data, tmp_path / name) for name in ("whole", "killed"))
+    assert whole.live() and whole.places == [(1, False), (2, False)]
+    assert not killed.live(13) and killed.live()
+    assert killed.records[2]["order"] == whole.records[2]["order"]
+    assert killed.records[2]["losses"] == whole.records[2]["losses"]

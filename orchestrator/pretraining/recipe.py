@@ -18,6 +18,7 @@ PLACE = (
     "train.gpus_per_worker",
     "data.threads",
     "data.processes",
+    "train.keep_every",
 )
 
 CPU: Mapping[str, Any] = {
