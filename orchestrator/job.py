@@ -30,6 +30,7 @@ from orchestrator.prompted import evaluate_prompts
 from orchestrator.ranks import Ranks
 from orchestrator.storage import Storage
 
+CHANGED = "changed while it was in use"  #: says why no trial can be held against the others any more
 STATE_FILE = "state.pt"  #: what a continued trial needs beside its trained weights
 
 #: Takes an epoch's record (None within an epoch) and a folder with the trial's state to keep (None on all ranks
@@ -44,6 +45,7 @@ class Job:
     settings: dict[str, Any]  #: ``Settings.flat()``
     data: str  #: URI of the root that holds the dataset
     trial: str  #: URI of the trial's folder
+    fingerprint: str  #: of the dataset, as it was when the run or the sweep began
 
     def full_settings(self) -> Settings:
         return from_flat(self.settings)
@@ -88,7 +90,7 @@ def run_job(
     some without a record, of positions within an epoch.
     """
     settings = job.full_settings()
-    dataset = patiently(lambda: open_dataset(Storage(job.data), settings.dataset))
+    dataset = _same_dataset(job, settings)
     task = TASKS[dataset.manifest.task]
     train, val, chosen_on = selection_splits(dataset, settings)
     method = build_method(settings)
@@ -110,6 +112,8 @@ def run_job(
         report(record, None)
         return
     for record in engine.epochs(start, position):
+        if ranks.first:
+            _same_dataset(job, settings)
         began = time.perf_counter()
         record["val"] = _measure(engine, task, val, task.metrics)
         record["chosen_on"] = chosen_on
@@ -133,6 +137,22 @@ def run_job(
             report(record, folder)
         if last:
             return
+
+
+def _same_dataset(job: Job, settings: Settings) -> Dataset:
+    """The dataset, which must be the one that the sweep began with.
+
+    Raises:
+        UserError: it was ingested anew since.
+    """
+    dataset = patiently(lambda: open_dataset(Storage(job.data), settings.dataset))
+    now = dataset.manifest.fingerprint
+    if now != job.fingerprint:
+        raise UserError(
+            f"{job.data}: dataset '{settings.dataset}' {CHANGED} (fingerprint {now[:12]}, was {job.fingerprint[:12]}); "
+            "begin anew with another NAME"
+        )
+    return dataset
 
 
 def _is_last(record: dict[str, Any], settings: Settings) -> bool:

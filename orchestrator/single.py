@@ -100,7 +100,7 @@ def _add(epochs: list[dict[str, Any]], record: dict[str, Any]) -> None:
 
 
 def _job(plan: Plan) -> Job:
-    return Job(plan.settings.flat(), plan.data.uri, (plan.run / TRIALS / TRIAL).uri)
+    return Job(plan.settings.flat(), plan.data.uri, (plan.run / TRIALS / TRIAL).uri, plan.fingerprint)
 
 
 def _recorded(plan: Plan, epochs: list[dict[str, Any]], fit: Callable[[], None]) -> Row:

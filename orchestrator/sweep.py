@@ -14,6 +14,7 @@ import ray.tune
 from ray.tune.schedulers import ASHAScheduler
 
 from orchestrator.errors import UserError
+from orchestrator.job import CHANGED
 from orchestrator.leaderboard import rank
 from orchestrator.mailbox import open_mailbox
 from orchestrator.plan import Plan
@@ -64,7 +65,14 @@ def run_sweep(
     space = Space(settings, fixed)
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(
-            ray.tune.with_parameters(run_trial, base=settings.flat(), data=plan.data.uri, run=run.uri, mailbox=mailbox),
+            ray.tune.with_parameters(
+                run_trial,
+                base=settings.flat(),
+                data=plan.data.uri,
+                fingerprint=plan.fingerprint,
+                run=run.uri,
+                mailbox=mailbox,
+            ),
             DRIVER_RESOURCES,
         ),
         tune_config=ray.tune.TuneConfig(
@@ -206,6 +214,8 @@ class Recorder(ray.tune.Callback):
                 self.fault = self.fault or UserError(
                     f"{self.plan.run.uri}: no space left; free some, or another STORAGE"
                 )
+            elif CHANGED in cause:  # whatever follows could not be held against what was
+                self.fault = self.fault or UserError(cause)
         row = make_row(
             self.plan,
             trial,

@@ -34,11 +34,13 @@ class TrialFailed(RuntimeError):
     """A trial ended with an error; the message is its cause in one line."""
 
 
-def run_trial(choices: dict[str, Any], base: dict[str, Any], data: str, run: str, mailbox: Any) -> None:
+def run_trial(
+    choices: dict[str, Any], base: dict[str, Any], data: str, fingerprint: str, run: str, mailbox: Any
+) -> None:
     """Tune's trainable. ``choices``: what Optuna chose, by dotted key; ``base``: ``Settings.flat()``."""
     trial = ray.tune.get_context().get_trial_id()
     settings = from_flat(base).replace(chosen_settings(choices))
-    job = Job(settings.flat(), data, f"{run}/{TRIALS}/{trial}")
+    job = Job(settings.flat(), data, f"{run}/{TRIALS}/{trial}", fingerprint)
     threading.Thread(target=fit, args=(job, trial, mailbox), daemon=True).start()
     seen = 0
     while (letter := opened(ray.get(mailbox.take.remote(trial)))) is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,17 @@ import ddp
 import numpy as np
 import pytest
 import torch
+from data_samples import encode, ground, picture
 
 from orchestrator import checkpoint
 from orchestrator.build import build_method
 from orchestrator.config import Settings, make_settings
 from orchestrator.data.reader import open_dataset
+from orchestrator.data.schema import Row
+from orchestrator.data.writer import DatasetWriter
 from orchestrator.engine import Engine, NotFinite
 from orchestrator.errors import UserError
-from orchestrator.job import STATE_FILE, Job, run_job, selection_splits
+from orchestrator.job import CHANGED, STATE_FILE, Job, run_job, selection_splits
 from orchestrator.metrics import MASK_METRICS as METRICS
 from orchestrator.ranks import Ranks
 from orchestrator.storage import Storage
@@ -28,6 +33,10 @@ from orchestrator.storage import Storage
 def tiny(epochs: int = 2, **changes: Any) -> Settings:
     fixed = {"train.epochs": epochs, "train.batch": 4, "train.precision": "fp32", "train.lr": 1e-3}
     return make_settings("decoder", "tiny", fixed | changes)
+
+
+def job_of(settings: Settings, data: Path, out: Path) -> Job:
+    return Job(settings.flat(), str(data), str(out), open_dataset(Storage(str(data)), "tiny").manifest.fingerprint)
 
 
 def run(settings: Settings, data: Path, out: Path, resume: Path | None = None) -> list[dict[str, Any]]:
@@ -41,7 +50,7 @@ def run(settings: Settings, data: Path, out: Path, resume: Path | None = None) -
         kept.mkdir(parents=True)
         (kept / STATE_FILE).write_bytes((folder / STATE_FILE).read_bytes())
 
-    run_job(Job(settings.flat(), str(data), str(out)), Ranks(), torch.device("cpu"), report, resume)
+    run_job(job_of(settings, data, out), Ranks(), torch.device("cpu"), report, resume)
     return records
 
 
@@ -132,7 +141,7 @@ def test_an_epoch_may_be_part_of_the_split(tiny_data: Path, tmp_path: Path) -> N
 def test_a_trial_killed_before_its_end_is_finished(tiny_data: Path, tmp_path: Path) -> None:
     whole = run(tiny(2), tiny_data, tmp_path)
     records: list[dict[str, Any]] = []
-    job = Job(tiny(2).flat(), str(tiny_data), str(tmp_path))
+    job = job_of(tiny(2), tiny_data, tmp_path)
     run_job(job, Ranks(), torch.device("cpu"), lambda r, f: records.append(r), tmp_path / "epoch2")
     assert [r["epoch"] for r in records] == [2] and [r["epoch"] for r in records[0]["earlier"]] == [1]
     assert records[0]["test"] == whole[-1]["test"]
@@ -168,7 +177,7 @@ class Lives:
             self.kept.mkdir(parents=True)
             (self.kept / STATE_FILE).write_bytes((folder / STATE_FILE).read_bytes())
 
-        job = Job(self.settings.flat(), str(self.data), str(self.out))
+        job = job_of(self.settings, self.data, self.out)
         try:
             run_job(job, Ranks(), torch.device("cpu"), report, self.kept, on_step)
         except Killed:
@@ -201,7 +210,7 @@ def test_a_kill_within_an_epoch_and_another_number_of_ranks(tiny_data: Path, tmp
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    job = Job(settings.flat(), str(tiny_data), str(tmp_path / "killed"))
+    job = job_of(settings, tiny_data, tmp_path / "killed")
     torch.multiprocessing.spawn(ddp.go_on, (2, port, job, killed.kept, tmp_path / "told.json"), nprocs=2)
     told = json.loads((tmp_path / "told.json").read_text())
     assert told["seen"] == told["wanted"], "the rows of each global batch after the position, over both ranks"
@@ -220,3 +229,23 @@ def test_a_state_of_an_older_position_is_the_epochs_beginning(tiny_data: Path, t
     assert not killed.live(13) and killed.live()
     assert killed.records[2]["order"] == whole.records[2]["order"]
     assert killed.records[2]["losses"] == whole.records[2]["losses"]
+
+
+def test_data_that_changed_since_the_sweep_began_stops_it(tiny_data: Path, tmp_path: Path) -> None:
+    job = dataclasses.replace(job_of(tiny(1), tiny_data, tmp_path), fingerprint="0123456789abcdef")
+    with pytest.raises(UserError, match=f"dataset 'tiny' {CHANGED} .*was 0123456789ab.*another NAME"):
+        run_job(job, Ranks(), torch.device("cpu"), lambda record, folder: None)
+
+
+def test_data_that_change_within_a_trial_stop_it(tiny_data: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_data, tmp_path / "data")
+    job = job_of(tiny(3), tmp_path / "data", tmp_path / "out")
+
+    def report(record: dict[str, Any] | None, folder: Path | None) -> None:
+        with DatasetWriter(Storage(str(tmp_path / "data")), "tiny", replace=True) as writer:
+            for split in ("train", "test"):
+                writer.add(split, Row(split, "", encode(picture()), encode(ground()), 24, 32, 127, "a.png"))
+            writer.commit(task="polyp", layout="folders", split_rule="as told")
+
+    with pytest.raises(UserError, match=CHANGED):
+        run_job(job, Ranks(), torch.device("cpu"), report)

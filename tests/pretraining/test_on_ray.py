@@ -18,7 +18,7 @@ EPOCHS = 4
 COMMAND = [
     sys.executable, "-c", "import sys; from orchestrator.cli import main; sys.exit(main(sys.argv[1:]))",
     "pretrain", "--scenes", "16", "--epochs", str(EPOCHS),
-    "--set", "train.samples=16 train.batch=4 train.precision=fp32 train.warmup=2",
+    "--set", "train.samples=16 train.batch=4 train.precision=fp32 train.warmup=2 train.keep_every=2",
 ]  # fmt: skip
 
 
