@@ -66,6 +66,12 @@ class DataSplit:
             raise shard.broken(f"the row of '{entry['id']}' cannot be decoded: {error}") from error
         return Sample(i, entry["id"], entry["group"], image, mask, entry["layers"], bits)
 
+    def encoded(self, i: int) -> tuple[bytes, bytes]:
+        """Row ``i``'s image and mask files, as they were ingested."""
+        shard, row = self._at(i)
+        entry = shard.row(row, ("image", "mask"))
+        return entry["image"], entry["mask"]
+
     def mask(self, i: int) -> NDArray[np.uint8]:
         """The mask of row ``i`` alone: HxW at the original size, 1 = foreground."""
         shard, row = self._at(i)

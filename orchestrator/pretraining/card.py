@@ -55,7 +55,7 @@ def history(plan: Plan, row: Mapping[str, Any], about: Mapping[str, Any], scenes
     lines = [
         f"## Run {before.count('## Run ') + 1}",
         "",
-        f"- command: `{command(row['settings'], about['recipe'], scenes)}`, at commit {row['code_version']}",
+        f"- command: `{command(row['settings'], about['recipe'], scenes)}`, at commit {about['code']}",
         f"- begun from {'the weights of the run before' if before else 'random weights'}",
         f"- steps: {sum(-(-e['samples'] // t.batch) for e in epochs):,} of {t.batch} images "
         f"({samples:,} views, {samples * plan.settings.method_options.masks:,} prompts), seed {t.seed}",

@@ -20,7 +20,7 @@ from orchestrator.plan import Plan, make_plan
 from orchestrator.pretraining import scenes
 from orchestrator.pretraining.card import hardware
 from orchestrator.pretraining.recipe import METHOD, PLACE
-from orchestrator.results import TRIALS, read_rows
+from orchestrator.results import TRIALS, code_version, read_rows
 from orchestrator.single import TRIAL
 from orchestrator.storage import Storage
 
@@ -62,6 +62,7 @@ def make_pretraining_plan(changes: Mapping[str, Any], recipe: str, data: Storage
             "settings": asked,
             "hardware": hardware(),
             "torch": torch.__version__.split("+")[0],
+            "code": code_version(),
             "begun_from": _begun_from(plan),
         }
         plan.run.write(SETTINGS_FILE, json.dumps(about, indent=1).encode())
@@ -77,7 +78,7 @@ def make_pretraining_plan(changes: Mapping[str, Any], recipe: str, data: Storage
 
 
 def about_run(plan: Plan) -> dict[str, Any]:
-    """What the run was begun with: ``recipe``, ``settings`` (dotted), ``hardware``, ``torch``, ``begun_from``."""
+    """What the run began with: ``recipe``, dotted ``settings``, ``hardware``, ``torch``, ``code``, ``begun_from``."""
     about: dict[str, Any] = json.loads(plan.run.read(SETTINGS_FILE))
     return about
 

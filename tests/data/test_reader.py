@@ -176,3 +176,10 @@ def test_writer_refuses_to_reopen_a_split(local: Storage) -> None:
         for name in ("train", "test", "train"):
             writer.add(name, row)
     assert not local.exists()
+
+
+def test_the_files_themselves(local: Storage, write: Write) -> None:
+    write(local, "own", {"train": 3})
+    split = open_dataset(local, "own").split("train").subset([2, 0])
+    assert split.encoded(0) == (encode(picture(2)), encode(ground()))
+    assert split.encoded(1) == (encode(picture(0)), encode(ground()))

@@ -43,11 +43,19 @@ def test_predicted_iou_ranks_the_three_outputs(name: str, found: dict[str, dict[
     assert found[name]["ranking"] > 0.55
 
 
-@pytest.mark.xfail(strict=True, reason="the weights that ship had 1.3 hours: 0.76 and 0.73; see vit_t.md")
-@pytest.mark.parametrize("name", SETS)
-def test_a_box_is_answered_better_than_without_a_model(name: str, found: dict[str, dict[str, float]]) -> None:
+@pytest.mark.parametrize(("name", "ahead"), [("dsb2018_nuclei", 0.02), ("kvasir_seg", 0.01)])
+def test_a_box_is_answered_better_than_without_a_model(
+    name: str, ahead: float, found: dict[str, dict[str, float]]
+) -> None:
     figures = found[name]
-    assert figures["box_iou"] > max(figures["filled_box"], figures["ellipse"]) + 0.03, "0.05 on the whole set"
+    assert figures["box_iou"] > max(figures["filled_box"], figures["ellipse"]) + ahead
+
+
+@pytest.mark.xfail(strict=True, reason="0.817 and 0.769 on the whole sets, wanted 0.825 and 0.795; see vit_t.md")
+@pytest.mark.parametrize("name", SETS)
+def test_a_box_is_answered_far_better_than_without_a_model(name: str, found: dict[str, dict[str, float]]) -> None:
+    figures = found[name]
+    assert figures["box_iou"] > max(figures["filled_box"], figures["ellipse"]) + 0.05
 
 
 def test_the_file_is_small_and_loads_within_a_second_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
