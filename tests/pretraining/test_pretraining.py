@@ -97,25 +97,25 @@ def test_a_card_tells_of_the_runs_before(
 def test_it_goes_on_where_it_stopped(
     few: None, real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from orchestrator.engine import Engine
+    from orchestrator.engine import Engine, Position
 
     whole, part = tmp_path / "whole", tmp_path / "part"
     assert pretrain(whole, real, "--epochs", "3") == 0
     real_epoch = Engine.train_epoch
 
-    def killed(self: Engine, epoch: int) -> dict:
+    def killed(self: Engine, epoch: int, start: Position | None = None) -> dict:
         if epoch == 2:
             raise KeyboardInterrupt
-        return real_epoch(self, epoch)
+        return real_epoch(self, epoch, start)
 
     with monkeypatch.context() as m:
         m.setattr(Engine, "train_epoch", killed)
         assert pretrain(part, real, "--epochs", "3") == 130
     trained: list[int] = []
 
-    def counted(self: Engine, epoch: int) -> dict:
+    def counted(self: Engine, epoch: int, start: Position | None = None) -> dict:
         trained.append(epoch)
-        return real_epoch(self, epoch)
+        return real_epoch(self, epoch, start)
 
     monkeypatch.setattr(Engine, "train_epoch", counted)
     capsys.readouterr()
@@ -237,7 +237,7 @@ def test_the_card_says_what_was_typed() -> None:
         "make pretrain RECIPE=cpu WORKERS=2 SCENES=64 SET='train.seed=5 method.clicks=3'"
     )
     on_gpu = make_settings(METHOD, "scenes", with_recipe("gpu", {}, 1)).flat()
-    assert command(on_gpu, "gpu", scenes.rule(48_000, 0)) == "make pretrain RECIPE=gpu WORKERS=1"
+    assert command(on_gpu, "gpu", scenes.rule(16_000, 0)) == "make pretrain RECIPE=gpu WORKERS=1"
 
 
 def test_several_masks_an_image_want_a_promptable_method(
