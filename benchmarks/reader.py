@@ -120,7 +120,7 @@ def read_wds(pairs: list[tuple[str, str]], out: Path, sample: Sample) -> Counted
     import webdataset as wds
 
     shards = sorted(str(p) for p in out.glob("*.tar"))
-    split = wds.WebDataset(shards, shardshuffle=len(shards)).shuffle(100).to_tuple("jpg", "png")
+    split = wds.WebDataset(shards, shardshuffle=len(shards), empty_check=False).shuffle(100).to_tuple("jpg", "png")
     yield from through_torch(split.map(lambda pair: sample(*pair)), sample, shuffle=False)
 
 
@@ -225,6 +225,11 @@ READERS: dict[str, tuple[Callable[..., None] | None, Callable[..., Counted], Cal
 def run(name: str, raw: bool, pairs: list[tuple[str, str]], out: Path, tell: Any) -> None:
     """In a process of its own: one pass; tells samples, bytes, seconds and seconds to the first batch."""
     os.environ["SAMSWEEP_CACHE"] = str(out / "cache")
+    multiprocessing.set_start_method("fork", force=True)  # the loaders' own default on Linux
+    import torch  # noqa: F401  the clock measures reading, not importing
+
+    import orchestrator.data.loader  # noqa: F401
+
     _, read, decode = READERS[name]
     began = time.perf_counter()
     first, samples, size = 0.0, 0, 0
@@ -290,6 +295,9 @@ def make_pairs(source: Path, out: Path, count: int) -> list[tuple[str, str]]:
         shutil.copyfile(image, to[0])
         Image.open(mask).convert("L").save(to[1])
         pairs.append((str(to[0]), str(to[1])))
+    shutil.copytree(
+        out / "train", out / "test", ignore=lambda _, names: [n for n in names if n[0].isdigit() and int(n[:5])]
+    )
     return pairs
 
 
