@@ -229,7 +229,7 @@ class Engine:
         return Position(
             at.epoch,
             at.step + len(seen),
-            {name: at.sums.get(name, 0.0) + value for name, value in means.items()} or at.sums,
+            at.sums | {name: at.sums.get(name, 0.0) + value for name, value in means.items()},
             rows,
             seconds,
         )

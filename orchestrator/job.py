@@ -22,6 +22,7 @@ from orchestrator.build import build_method
 from orchestrator.config import Settings, from_flat
 from orchestrator.data.catalogue import TASKS, Task
 from orchestrator.data.reader import Dataset, DataSplit, holdout, open_dataset
+from orchestrator.data.schema import Manifest, load_manifest
 from orchestrator.engine import Engine, OnStep, Position
 from orchestrator.errors import UserError
 from orchestrator.metrics import MASK_METRICS
@@ -90,7 +91,8 @@ def run_job(
     some without a record, of positions within an epoch.
     """
     settings = job.full_settings()
-    dataset = _same_dataset(job, settings)
+    dataset = patiently(lambda: open_dataset(Storage(job.data), settings.dataset))
+    _check_unchanged(job, settings, dataset.manifest)
     task = TASKS[dataset.manifest.task]
     train, val, chosen_on = selection_splits(dataset, settings)
     method = build_method(settings)
@@ -113,7 +115,8 @@ def run_job(
         return
     for record in engine.epochs(start, position):
         if ranks.first:
-            _same_dataset(job, settings)
+            now = patiently(lambda: load_manifest(Storage(job.data), settings.dataset))
+            _check_unchanged(job, settings, now)
         began = time.perf_counter()
         record["val"] = _measure(engine, task, val, task.metrics)
         record["chosen_on"] = chosen_on
@@ -139,20 +142,18 @@ def run_job(
             return
 
 
-def _same_dataset(job: Job, settings: Settings) -> Dataset:
-    """The dataset, which must be the one that the sweep began with.
+def _check_unchanged(job: Job, settings: Settings, manifest: Manifest | None) -> None:
+    """Whether the dataset is still the one that the run or the sweep began with.
 
     Raises:
-        UserError: it was ingested anew since.
+        UserError: it was ingested anew since, or is gone.
     """
-    dataset = patiently(lambda: open_dataset(Storage(job.data), settings.dataset))
-    now = dataset.manifest.fingerprint
+    now = manifest.fingerprint if manifest else "none"
     if now != job.fingerprint:
         raise UserError(
             f"{job.data}: dataset '{settings.dataset}' {CHANGED} (fingerprint {now[:12]}, was {job.fingerprint[:12]}); "
             "begin anew with another NAME"
         )
-    return dataset
 
 
 def _is_last(record: dict[str, Any], settings: Settings) -> bool:
