@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.data import standin
 from orchestrator.metrics import METRICS
 from orchestrator.plan import Plan
 from orchestrator.results import Row
@@ -161,7 +162,7 @@ def announce(plan: Plan, data: str, console: Console) -> None:
     if plan.stand_in:
         text = (
             f"{plan.settings.dataset} has not been ingested under {data}. This run uses built-in procedural "
-            f"{plan.task.name} pictures: NOT comparable with the paper.\nThe real set: samsweep ingest "
+            f"{standin.domain(plan.task.name)} pictures: NOT comparable with the paper.\nThe real set: samsweep ingest "
             f"{plan.settings.dataset} --source DIR --out {data}"
         )
         console.print(Panel(text, title="STAND-IN", border_style="red", title_align="left"))

@@ -20,9 +20,9 @@ from methods.base import Method
 from orchestrator import checkpoint
 from orchestrator.build import build_method
 from orchestrator.config import Settings, from_flat
-from orchestrator.data.catalogue import TASKS, Task
 from orchestrator.data.reader import Dataset, DataSplit, holdout, open_dataset
 from orchestrator.data.schema import Manifest, load_manifest
+from orchestrator.data.tasks import TASKS, Task
 from orchestrator.engine import Engine, OnStep, Position
 from orchestrator.errors import UserError
 from orchestrator.metrics import MASK_METRICS

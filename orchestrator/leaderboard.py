@@ -9,7 +9,8 @@ from typing import Any
 from rich.table import Table
 
 from methods import registry
-from orchestrator.data.catalogue import PUBLISHED, TASKS
+from orchestrator.data.published import PUBLISHED
+from orchestrator.data.tasks import TASKS
 from orchestrator.metrics import METRICS
 
 STAND_IN = "STAND-IN"

@@ -15,10 +15,10 @@ from methods.backbone.build import SIZES
 from orchestrator.build import check_method, starts_random
 from orchestrator.config import Settings, make_settings
 from orchestrator.data import catalogue, standin
-from orchestrator.data.catalogue import TASKS, Task
 from orchestrator.data.ingest import ingest
 from orchestrator.data.reader import Dataset, open_dataset
 from orchestrator.data.schema import ingested_names, load_drawn, load_manifest
+from orchestrator.data.tasks import TASKS, Task
 from orchestrator.data.writer import check_name
 from orchestrator.errors import UserError, unknown
 from orchestrator.job import selection_splits
@@ -77,6 +77,7 @@ def make_plan(
     check_method(settings)
     root, opened = find_data(dataset, data, note)
     task = TASKS[opened.manifest.task]
+    check_solved(dataset, task)
     if task.prompted and not registry.load(method).prompted:
         raise UserError(f"dataset '{dataset}' has several masks an image, to be prompted for; METHOD=promptable")
     settings = with_defaults(settings, task, changes)
@@ -94,6 +95,15 @@ def make_plan(
         skipped=len(opened.manifest.skipped),
         backbone_random=starts_random(settings),
     )
+
+
+def check_solved(dataset: str, task: Task) -> None:
+    """Raise UserError where no method here is made for a task's masks."""
+    if not task.solved:
+        raise UserError(
+            f"dataset '{dataset}': no method solves task '{task.name}' yet (its masks are {task.coding}); it can be "
+            "ingested and read"
+        )
 
 
 def check_run_name(name: str, storage: Storage, continues: bool = False) -> None:
@@ -125,6 +135,7 @@ def find_data(dataset: str, data: Storage, note: Note = lambda text: None) -> tu
         return data, open_dataset(data, dataset)
     if dataset not in catalogue.CATALOGUE:
         raise unknown("dataset", dataset, {*catalogue.CATALOGUE, *ingested_names(data)})
+    check_solved(dataset, TASKS[catalogue.CATALOGUE[dataset].task])
     root = data / STAND_IN_FOLDER
     if load_drawn(root, dataset) is None:
         note(f"drawing {STAND_IN_TRAIN + STAND_IN_TEST} stand-in pictures for {dataset}")
@@ -136,5 +147,5 @@ def make_stand_in(dataset: str, root: Storage) -> None:
     """Draw the stand-in of a catalogued data set's domain and ingest it like any folder of images."""
     task = catalogue.CATALOGUE[dataset].task
     with TemporaryDirectory(prefix="samsweep-") as folder:
-        standin.write_folders(task, Path(folder), STAND_IN_TRAIN, STAND_IN_TEST, STAND_IN_SEED)
+        standin.write_folders(standin.domain(task), Path(folder), STAND_IN_TRAIN, STAND_IN_TEST, STAND_IN_SEED)
         ingest(dataset, Path(folder), root, layout="folders", task=task, stand_in=True, replace=True)

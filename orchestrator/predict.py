@@ -19,11 +19,11 @@ from methods.base import Batch
 from orchestrator import checkpoint
 from orchestrator.build import build_method, pick_device, pick_precision
 from orchestrator.config import from_flat
-from orchestrator.data.catalogue import TASKS
 from orchestrator.data.check import BadImage, decode_image
 from orchestrator.data.loader import Loader, fit, valid_size
 from orchestrator.data.order import eval_batches
 from orchestrator.data.reader import DataSplit
+from orchestrator.data.tasks import TASKS
 from orchestrator.errors import UserError, unknown
 from orchestrator.leaderboard import rank
 from orchestrator.masks import comparison, overlay, stack, to_original

@@ -116,8 +116,8 @@ def session(plan: Plan, gpus_given: bool, say: Callable[[str], None]) -> Iterato
 
 
 @contextmanager
-def ray_cluster(log: Path) -> Iterator[tuple[Capacity, str | None]]:
-    """A local Ray, or the cluster that RAY_ADDRESS names; yields what it has and the dashboard's URL.
+def ray_cluster(log: Path, dashboard: bool = True) -> Iterator[tuple[Capacity, str | None]]:
+    """A local Ray (with a ``dashboard``), or the cluster that RAY_ADDRESS names; yields what it has and the URL.
 
     Its chatter goes to ``log``. Only what was started here is stopped.
     """
@@ -126,7 +126,7 @@ def ray_cluster(log: Path) -> Iterator[tuple[Capacity, str | None]]:
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
-    local = {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": True}
+    local = {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": dashboard}
     joined = {"runtime_env": {"env_vars": ENVIRONMENT}}  # a local Ray's processes inherit it
     _log_to_file(log)
     try:

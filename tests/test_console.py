@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.config import make_settings
 from orchestrator.console import SweepView
-from orchestrator.data.catalogue import TASKS
+from orchestrator.data.tasks import TASKS
 from orchestrator.plan import Plan
 from orchestrator.results import make_row
 from orchestrator.storage import Storage

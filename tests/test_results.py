@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.config import make_settings
-from orchestrator.data.catalogue import TASKS
+from orchestrator.data.tasks import TASKS
 from orchestrator.errors import UserError
 from orchestrator.leaderboard import leaderboard, published_for, render, trials_table
 from orchestrator.plan import Plan

@@ -1,10 +1,9 @@
-"""Decoding images and masks, and saying what is wrong with a pair of them."""
+"""Decoding images and binary masks, and saying what is wrong with one."""
 
 from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,35 +29,11 @@ class BadMask(BadImage):
     """The same, where the mask is to blame."""
 
 
-@dataclass(frozen=True)
-class Checked:
-    """Height and width in pixels, and the threshold that binarises the mask."""
-
-    height: int
-    width: int
-    foreground_above: int
-
-
-def check_pair(image: bytes, mask: bytes) -> Checked:
-    """Decode both fully. Raises BadImage or BadMask."""
-    width, height = _open(image).size
-    decode_image(image)
-    try:
-        opened = _open(mask)
-    except BadImage as error:
-        raise BadMask(str(error)) from error
-    if opened.size != (width, height):
-        wide, high = opened.size
-        hint = " (EXIF orientation is not applied)" if (wide, high) == (height, width) else ""
-        raise BadMask(f"the mask has {wide}x{high} pixels, its image {width}x{height}{hint}")
-    return Checked(height, width, _threshold(opened))
-
-
 def decode_image(data: bytes) -> NDArray[np.uint8]:
     """Any encoded image as HxWx3 uint8 RGB; alpha is dropped, 65535 levels become 255. Raises BadImage."""
     if (pixels := decode_jpeg(data)) is not None:
         return pixels
-    image = _open(data)
+    image = open_image(data)
     if image.mode.startswith(("I", "F")):
         grey = np.nan_to_num(np.asarray(image, dtype=np.float64)).clip(min=0)
         if grey.max(initial=0) < DEEP:
@@ -73,10 +48,10 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
 
 def decode_mask(data: bytes, foreground_above: int) -> NDArray[np.uint8]:
     """An encoded mask as HxW uint8, 1 where its value is above the threshold. Raises BadImage."""
-    return (_plane(_open(data)) > foreground_above).astype(np.uint8)
+    return (_plane(open_image(data)) > foreground_above).astype(np.uint8)
 
 
-def _open(data: bytes) -> Image.Image:
+def open_image(data: bytes) -> Image.Image:
     """A fully loaded image in the mode that it was stored in."""
     if not data:
         raise BadImage("empty file")
@@ -108,7 +83,7 @@ def _grey_palette(image: Image.Image) -> bool:
     return bool((np.ptp(palette[used], axis=1) == 0).all())
 
 
-def _threshold(image: Image.Image) -> int:
+def binary_threshold(image: Image.Image) -> int:
     """The value above which a pixel is foreground. Raises BadMask where the mask is not binary.
 
     Values of {0, 1} only: 0. Otherwise 127, where at least 95 % of the pixels lie within ``SOFT`` of 0 or

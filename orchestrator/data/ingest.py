@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
+from typing import cast
 
-from orchestrator.data.ahead import map_ahead
-from orchestrator.data.catalogue import TASKS
-from orchestrator.data.check import BadImage, BadMask, check_pair
-from orchestrator.data.pairing import Found, Pair, find_pairs
-from orchestrator.data.progress import plan_of
-from orchestrator.data.schema import Manifest, Row, Skipped
+from orchestrator.data.layouts.base import Found
+from orchestrator.data.portions import OnRow, Portion, Portioner, Written, cut, here
+from orchestrator.data.rows import Source
+from orchestrator.data.schema import Manifest, Skipped
+from orchestrator.data.sources import find_items
+from orchestrator.data.tasks import TASKS, of_coding
 from orchestrator.data.writer import SHARD_BYTES, DatasetWriter, check_name
 from orchestrator.errors import UserError, unknown
 from orchestrator.storage import Storage
 
-Progress = Callable[[int, int, str], None]  #: pairs done, pairs in all, the id of the last
+Progress = Callable[[int, int, str], None]  #: items done, items in all, the id of the last
+#: Who has the portions written, in whatever order: ``portions.here``, or ``data.on_ray.on_ray``.
+Runner = Callable[[Portioner, Sequence[Portion], OnRow], Iterator[tuple[Portion, Written]]]
 NAMED = 5  #: so many further bad files are named in an error
 
 
@@ -35,62 +37,87 @@ def ingest(
     stand_in: bool = False,
     shard_bytes: int = SHARD_BYTES,
     progress: Progress | None = None,
+    runner: Runner = here,
 ) -> Manifest:
-    """Check every pair under ``source`` and write it, encoded as it came, to ``out/name``.
+    """Check every item under ``source`` and write it, encoded, to ``out/name``.
 
     Raises UserError in one line for anything a user can mend, and leaves nothing behind then. All files
     are checked before the error, so that it names them together. With ``skip_bad`` bad files are left out
     and listed in the manifest. Called again after it was killed, with the same words on the same files, it
-    keeps the shards that were finished and goes on behind them.
+    keeps the shards that were finished and writes the others.
     """
     if task not in TASKS:
         raise unknown("task", task, TASKS)
     check_name(name)
-    found = find_pairs(layout, Path(source).expanduser().absolute(), seed)
-    plan = plan_of(found, (task, layout, seed, skip_bad, stand_in, shard_bytes))
+    found = find_items(layout, Path(source).expanduser().absolute(), seed, TASKS[task].coding)
+    _check_coding(found, task)
+    portions, plan = cut(found, shard_bytes, (task, layout, seed, skip_bad, stand_in))
     with DatasetWriter(out, name, replace=replace, shard_bytes=shard_bytes, plan=plan) as writer:
-        bad = list(writer.progress.bad)
-        begun = writer.progress.done
-        rest = found.pairs[begun:]
-        with closing(map_ahead(partial(_read, found), rest, _threads(), 2 * _threads())) as checked:
-            for done, (pair, outcome) in enumerate(zip(rest, checked, strict=True), begun + 1):
-                if isinstance(outcome, Skipped):
-                    bad.append(outcome)
-                elif skip_bad or not (bad or found.problems):
-                    writer.add(pair.split, outcome, done, bad)
-                if progress:
-                    progress(done, len(found.pairs), pair.id)
-        bad = [*found.problems, *bad]
+        written = _write(writer, found, portions, layout, skip_bad, progress, runner)
+        bad = [*found.problems, *(bad for portion in portions for bad in written[portion.key].bad)]
         if bad and not skip_bad:
             raise _bad_files(bad)
-        rule = _rule(writer, found)
-        return writer.commit(task=task, layout=layout, split_rule=rule, stand_in=stand_in, skipped=tuple(bad))
+        _check_splits(writer, found)
+        return writer.commit(
+            task=task,
+            layout=layout,
+            split_rule=found.split_rule,
+            stand_in=stand_in,
+            skipped=tuple(bad),
+            classes=found.classes,
+        )
 
 
-def _read(found: Found, pair: Pair) -> Row | Skipped:
-    """One pair, read and checked."""
-    at = pair.image
-    try:
-        image = pair.image.read_bytes()
-        at = pair.mask
-        mask = pair.mask.read_bytes()
-        checked = check_pair(image, mask)
-    except OSError as error:
-        return Skipped(found.name(at), f"cannot be read ({error.strerror or type(error).__name__})")
-    except BadMask as error:
-        return Skipped(found.name(pair.mask), str(error))
-    except BadImage as error:
-        return Skipped(found.name(pair.image), str(error))
-    return Row(
-        id=pair.id,
-        group=pair.group,
-        image=image,
-        mask=mask,
-        height=checked.height,
-        width=checked.width,
-        foreground_above=checked.foreground_above,
-        source=found.name(pair.image),
-    )
+def _write(
+    writer: DatasetWriter,
+    found: Found,
+    portions: Sequence[Portion],
+    layout: str,
+    skip_bad: bool,
+    progress: Progress | None,
+    runner: Runner,
+) -> dict[str, Written]:
+    """Have every portion written that is not there yet; what became of all."""
+    finished = dict(writer.progress.done)
+    done = sum(len(p.items) for p in portions if p.key in finished)
+    told = 0  #: rows of the portion at work that were told of already
+
+    def on_row(item: str) -> None:
+        nonlocal done, told
+        done, told = done + 1, told + 1
+        if progress:
+            progress(done, len(found.items), item)
+
+    source = Source(str(found.root), layout, found.coding, len(found.classes))
+    rest = [p for p in portions if p.key not in finished]
+    portioner = Portioner(source, writer.folder, skip_bad, _threads())
+    if found.problems and not skip_bad:
+        runner = _only_check
+    with closing(cast(Generator[tuple[Portion, Written], None, None], runner(portioner, rest, on_row))) as coming:
+        for portion, written in coming:
+            if told == 0 and portion.items:
+                done += len(portion.items) - 1
+                on_row(portion.items[-1].id)
+            told = 0
+            finished[portion.key] = written
+            if written.shard or (skip_bad and written.bad):
+                writer.put(portion.key, written)  # what was only checked is no progress
+    return finished
+
+
+def _only_check(portioner: Portioner, portions: Sequence[Portion], on_row: OnRow) -> Iterator[tuple[Portion, Written]]:
+    for portion in portions:
+        yield portion, portioner(portion, on_row, write=False)
+
+
+def _check_coding(found: Found, task: str) -> None:
+    """Whether masks of this kind are what the task is about."""
+    wanted = TASKS[task].coding
+    if found.coding != wanted:
+        fitting = " or ".join(of_coding(found.coding))
+        raise UserError(f"--task {task}: its masks are {wanted}, this layout's are {found.coding}; --task {fitting}")
+    if found.coding == "classes" and not found.classes:
+        raise UserError(f"{found.root}: no classes.txt; write one there, a class name a line, the first of class 0")
 
 
 def _bad_files(bad: list[Skipped]) -> UserError:
@@ -102,12 +129,11 @@ def _bad_files(bad: list[Skipped]) -> UserError:
     return UserError(f"{first.file}: {first.reason}; mend or remove it, or run again with --skip-bad{more}")
 
 
-def _rule(writer: DatasetWriter, found: Found) -> str:
-    """The split rule, once it is sure that every split has rows."""
-    for split in sorted({pair.split for pair in found.pairs} or {"train"}):
+def _check_splits(writer: DatasetWriter, found: Found) -> None:
+    """Whether every split has rows."""
+    for split in sorted({item.split for item in found.items} or {"train"}):
         if split not in writer.splits:
             raise UserError(f"{found.root}: no usable image is left in split '{split}'; mend the bad files")
-    return found.split_rule
 
 
 def _threads() -> int:

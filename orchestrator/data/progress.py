@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from orchestrator.data.fetch import sha256
-from orchestrator.data.pairing import Found
-from orchestrator.data.schema import SCHEMA_VERSION, Shard, Skipped
+from orchestrator.data.portions import Written
+from orchestrator.data.schema import Shard, Skipped
 from orchestrator.storage import Storage
 
 FILE = "ingest.json"
@@ -19,12 +17,10 @@ FILE = "ingest.json"
 
 @dataclass
 class Progress:
-    """The shards that are finished, and how many of the source's pairs they and the bad files account for."""
+    """What became of the portions that are finished."""
 
     plan: str  #: a digest of what is ingested, and how
-    done: int = 0
-    splits: dict[str, list[Shard]] = field(default_factory=dict)
-    bad: list[Skipped] = field(default_factory=list)
+    done: dict[str, Written] = field(default_factory=dict)  #: by the portion's key
 
     def save(self, folder: Storage) -> None:
         folder.write(FILE, json.dumps(dataclasses.asdict(self)).encode())
@@ -38,13 +34,8 @@ def load_progress(folder: Storage, plan: str, in_force: Collection[str] = ()) ->
     """
     try:
         raw = json.loads(folder.read(FILE))
-        found = Progress(
-            str(raw["plan"]),
-            int(raw["done"]),
-            {split: [Shard(**shard) for shard in shards] for split, shards in raw["splits"].items()},
-            [Skipped(**entry) for entry in raw["bad"]],
-        )
-        shards = [shard for shards in found.splits.values() for shard in shards]
+        found = Progress(str(raw["plan"]), {str(key): _written(entry) for key, entry in raw["done"].items()})
+        shards = [written.shard for written in found.done.values() if written.shard]
         fresh = {shard.file for shard in shards} != set(in_force)
         if found.plan == plan and fresh and all(_is_sound(folder, shard) for shard in shards):
             return found
@@ -53,25 +44,12 @@ def load_progress(folder: Storage, plan: str, in_force: Collection[str] = ()) ->
     return Progress(plan)
 
 
+def _written(raw: dict[str, object]) -> Written:
+    shard, bad = raw["shard"], raw["bad"]
+    return Written(Shard(**shard) if shard else None, tuple(Skipped(**entry) for entry in bad))  # type: ignore
+
+
 def _is_sound(folder: Storage, shard: Shard) -> bool:
     if folder.size(shard.file) != shard.bytes:
         return False
     return not folder.is_local or sha256(folder.local(shard.file)) == shard.sha256
-
-
-def plan_of(found: Found, how: Sequence[object]) -> str:
-    """A digest of the pairs (names, sizes and times of their files) and of ``how`` they are ingested."""
-    digest = hashlib.sha256(repr((SCHEMA_VERSION, found.split_rule, *how)).encode())
-    for pair in found.pairs:
-        files = [(found.name(path), _state(path)) for path in (pair.image, pair.mask)]
-        digest.update(repr((pair.split, pair.id, pair.group, files)).encode())
-    return digest.hexdigest()
-
-
-def _state(path: Path) -> tuple[int, int, int] | None:
-    """Size and times of a file; None where it cannot be read, which the ingest will say."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns

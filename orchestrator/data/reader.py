@@ -6,19 +6,18 @@ import bisect
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import ipc
 
-from orchestrator.data.cache import hold
-from orchestrator.data.check import BadImage, decode_image, decode_mask
-from orchestrator.data.fetch import broken, check_present, forget, local_shard, sound_shard
+from orchestrator.data.check import BadImage, decode_image
+from orchestrator.data.codings import Ground, Labels, decode_ground
+from orchestrator.data.fetch import check_present, sound_shard
 from orchestrator.data.grouping import held_out
-from orchestrator.data.layers import Bits, decode_layers
-from orchestrator.data.schema import SCHEMA, Manifest, Shard, first_line, ingested_names, load_manifest
+from orchestrator.data.layers import Bits
+from orchestrator.data.opened import OpenedShard
+from orchestrator.data.schema import Manifest, Object, Shard, View, ingested_names, load_manifest
 from orchestrator.errors import UserError, unknown
 from orchestrator.storage import Storage
 
@@ -31,9 +30,13 @@ class Sample:
     id: str
     group: str  #: '' where there is none
     image: NDArray[np.uint8]  #: HxWx3 RGB
-    mask: NDArray[np.uint8]  #: HxW, 1 = foreground (of any mask, where there are several)
+    mask: NDArray[np.uint8]  #: HxW, 1 = foreground (of any object or class); zeros where there is no mask
     layers: int = 0  #: the number of masks where there are several
     bits: Bits | None = None  #: HxW, the masks as layers
+    coding: str = "binary"  #: one of ``data.codings.CODINGS``
+    labels: Labels | None = None  #: HxW, the mask's values where they are classes, instances or segments
+    objects: tuple[Object, ...] = ()
+    frame: int = 0  #: the image's place in its group
 
 
 class DataSplit:
@@ -48,7 +51,7 @@ class DataSplit:
         self._folder, self._shards = folder, tuple(shards)
         self._rows = np.asarray(rows, dtype=np.int64)
         self._ends = np.cumsum([shard.rows for shard in shards], dtype=np.int64).tolist()
-        self._opened: dict[int, _OpenedShard] = {}
+        self._opened: dict[int, OpenedShard] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -57,14 +60,30 @@ class DataSplit:
     def read(self, i: int) -> Sample:
         """Row ``i``, decoded."""
         shard, row = self._at(i)
-        entry = shard.row(row)
+        entry = shard.row(row, _DECODED)
         try:
             image = decode_image(entry["image"])
-            bits = decode_layers(entry["mask"]) if entry["layers"] else None
-            mask = _mask(entry) if bits is None else (bits > 0).astype(np.uint8)
+            ground = _ground(entry)
         except BadImage as error:
             raise shard.broken(f"the row of '{entry['id']}' cannot be decoded: {error}") from error
-        return Sample(i, entry["id"], entry["group"], image, mask, entry["layers"], bits)
+        return Sample(
+            i,
+            entry["id"],
+            entry["group"],
+            image,
+            ground.mask,
+            entry["layers"],
+            ground.bits,
+            entry["coding"],
+            ground.labels,
+            _objects(entry),
+            entry["frame"],
+        )
+
+    def views(self, i: int) -> dict[str, View]:
+        """Row ``i`` at other resolutions: encoded images and masks, by name."""
+        shard, row = self._at(i)
+        return {view["name"]: View(**view) for view in shard.row(row, ("views",))["views"]}
 
     def encoded(self, i: int) -> tuple[bytes, bytes]:
         """Row ``i``'s image and mask files, as they were ingested."""
@@ -75,9 +94,9 @@ class DataSplit:
     def mask(self, i: int) -> NDArray[np.uint8]:
         """The mask of row ``i`` alone: HxW at the original size, 1 = foreground."""
         shard, row = self._at(i)
-        entry = shard.row(row, ("id", "mask", "foreground_above", "layers"))
+        entry = shard.row(row, _MASK)
         try:
-            return _mask(entry)
+            return _ground(entry).mask
         except BadImage as error:
             raise shard.broken(f"the row of '{entry['id']}' cannot be decoded: {error}") from error
 
@@ -113,17 +132,17 @@ class DataSplit:
             values += self._shard(number).column(name)
         return [values[row] for row in self._rows.tolist()]
 
-    def _at(self, i: int) -> tuple[_OpenedShard, int]:
+    def _at(self, i: int) -> tuple[OpenedShard, int]:
         if not 0 <= i < len(self):
             raise IndexError(f"row {i} of {len(self)}")
         row = int(self._rows[i])
         number = bisect.bisect_right(self._ends, row)
         return self._shard(number), row - (self._ends[number - 1] if number else 0)
 
-    def _shard(self, number: int) -> _OpenedShard:
+    def _shard(self, number: int) -> OpenedShard:
         with self._lock:
             if number not in self._opened:
-                self._opened[number] = _OpenedShard(self._folder, self._shards[number])
+                self._opened[number] = OpenedShard(self._folder, self._shards[number])
             return self._opened[number]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -134,68 +153,18 @@ class DataSplit:
         self._lock = threading.Lock()
 
 
-class _OpenedShard:
-    """A memory-mapped Arrow file; its record batches are views, so that threads may share them."""
-
-    def __init__(self, folder: Storage, shard: Shard) -> None:
-        self._folder, self._shard = folder, shard
-        self._held, mapped = _mapped(folder, shard)
-        try:
-            self._batches = self._read(mapped)
-        except UserError:
-            if not forget(folder, shard):
-                raise
-            # a copy in the cache that was damaged: the store has the last word
-            self._held, mapped = _mapped(folder, shard)
-            self._batches = self._read(mapped)
-        self._ends = np.cumsum([batch.num_rows for batch in self._batches], dtype=np.int64).tolist()
-
-    def _read(self, mapped: pa.MemoryMappedFile) -> list[pa.RecordBatch]:
-        try:
-            reader = ipc.open_file(mapped)
-            same = reader.schema.equals(SCHEMA)
-            batches = [reader.get_batch(i) for i in range(reader.num_record_batches)] if same else []
-            for batch in batches:
-                batch.validate(full=True)
-        except (pa.ArrowException, OSError) as error:
-            raise self.broken(f"the shard cannot be read ({first_line(error)})") from error
-        if not same:
-            raise self.broken("the shard has another schema")
-        rows = sum(batch.num_rows for batch in batches)
-        if rows != self._shard.rows:
-            raise self.broken(f"the shard has {rows} rows, but the manifest says {self._shard.rows}")
-        return batches
-
-    def broken(self, why: str) -> UserError:
-        return broken(self._folder, self._shard, why)
-
-    def row(self, row: int, names: Sequence[str] = tuple(SCHEMA.names)) -> dict[str, Any]:
-        number = bisect.bisect_right(self._ends, row)
-        within = row - (self._ends[number - 1] if number else 0)
-        return {name: self._batches[number].column(name)[within].as_py() for name in names}
-
-    def column(self, name: str) -> list[str]:
-        return [value for batch in self._batches for value in batch.column(name).to_pylist()]
+_MASK = ("id", "mask", "coding", "foreground_above", "height", "width")
+_DECODED = (*_MASK, "group", "image", "layers", "objects", "frame")
 
 
-def _mapped(folder: Storage, shard: Shard) -> tuple[BinaryIO, pa.MemoryMappedFile]:
-    """The shard's file, held in the cache, and its mapping."""
-    for attempt in range(3):
-        path = local_shard(folder, shard)
-        try:
-            return hold(path), pa.memory_map(str(path), "r")
-        except FileNotFoundError:  # another process made room just before it was held
-            if folder.is_local or attempt == 2:
-                raise broken(folder, shard, "the shard is missing") from None
-        except OSError as error:
-            raise broken(folder, shard, f"the shard cannot be read ({first_line(error)})") from error
-    raise AssertionError
+def _ground(entry: dict[str, Any]) -> Ground:
+    found = decode_ground(entry["mask"], entry["coding"], entry["foreground_above"])
+    return found or Ground(np.zeros((entry["height"], entry["width"]), np.uint8))
 
 
-def _mask(entry: dict[str, Any]) -> NDArray[np.uint8]:
-    if entry["layers"]:
-        return (decode_layers(entry["mask"]) > 0).astype(np.uint8)
-    return decode_mask(entry["mask"], entry["foreground_above"])
+def _objects(entry: dict[str, Any]) -> tuple[Object, ...]:
+    lists = ("box", "points", "texts")
+    return tuple(Object(**{**o, **{name: tuple(o[name]) for name in lists}}) for o in entry["objects"])
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,26 @@ import pyarrow as pa
 from orchestrator.errors import UserError
 from orchestrator.storage import Storage
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST = "manifest.json"
 
+_OBJECT = pa.struct(
+    [
+        pa.field("value", pa.int32(), nullable=False),
+        pa.field("category", pa.int32(), nullable=False),
+        pa.field("crowd", pa.bool_(), nullable=False),
+        pa.field("box", pa.list_(pa.float32()), nullable=False),
+        pa.field("points", pa.list_(pa.float32()), nullable=False),
+        pa.field("texts", pa.list_(pa.string()), nullable=False),
+    ]
+)
+_VIEW = pa.struct(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("image", pa.binary(), nullable=False),
+        pa.field("mask", pa.binary(), nullable=False),
+    ]
+)
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -28,30 +45,67 @@ SCHEMA = pa.schema(
         pa.field("foreground_above", pa.uint8(), nullable=False),
         pa.field("layers", pa.uint8(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
+        pa.field("frame", pa.int32(), nullable=False),
+        pa.field("coding", pa.string(), nullable=False),
+        pa.field("objects", pa.list_(_OBJECT), nullable=False),
+        pa.field("views", pa.list_(_VIEW), nullable=False),
     ],
     metadata={"samsweep.schema_version": str(SCHEMA_VERSION)},
 )
 
 
 @dataclass(frozen=True)
+class Object:
+    """One thing that a row's mask shows, or that a prompt or a text speaks of."""
+
+    value: int  #: its value in the mask; 1 in a binary one
+    category: int = -1  #: a position in the manifest's ``classes``; -1 where none is known
+    crowd: bool = False  #: several that were not told apart: no single one is measured
+    box: tuple[float, ...] = ()  #: x0, y0, x1, y1 in the image's pixels, where the data set gives one
+    points: tuple[float, ...] = ()  #: x, y, label (1 inside, 0 outside) of each click that the data set gives
+    texts: tuple[str, ...] = ()  #: what refers to it in words
+
+
+@dataclass(frozen=True)
+class View:
+    """The same place at another resolution: encoded image and mask, coded as the row's own."""
+
+    name: str  #: unique in its row
+    image: bytes
+    mask: bytes = b""
+
+
+@dataclass(frozen=True)
 class Row:
-    """One image with its mask or masks, encoded as they came."""
+    """One image with its mask or masks, encoded: one schema for every task.
+
+    A frame of a video is a row; the video is its group.
+    """
 
     id: str  #: unique in its split
-    group: str  #: the video, scene or patient; '' where there is none
+    group: str  #: the video, scene or patient, which no split cuts; '' where there is none
     image: bytes
-    mask: bytes
+    mask: bytes  #: empty where ``coding`` is 'none'; may be of another size than the image
     height: int  #: pixels, of the raw image: no EXIF orientation is applied
     width: int
     foreground_above: int  #: a mask pixel above this is foreground: 127, or 0 for masks coded {0, 1}
     source: str  #: where the image lay, relative to the source folder
     layers: int = 0  #: how many masks ``mask`` holds as layers (``data.layers``); 0: it is one mask
+    frame: int = 0  #: its place in the group
+    coding: str = "binary"  #: what the mask's values mean: one of ``data.codings.CODINGS``
+    objects: tuple[Object, ...] = ()
+    views: tuple[View, ...] = ()
 
 
 def to_record_batch(rows: Sequence[Row]) -> pa.RecordBatch:
     """Rows as one Arrow record batch of ``SCHEMA``."""
-    columns = [pa.array([getattr(row, f.name) for row in rows], type=f.type) for f in SCHEMA]
+    columns = [pa.array([_plain(getattr(row, f.name)) for row in rows], type=f.type) for f in SCHEMA]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def _plain(value: Any) -> Any:
+    """A cell as Arrow takes it: lists of dictionaries for lists of structs."""
+    return [vars(part) for part in value] if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True)
@@ -85,6 +139,7 @@ class Manifest:
     splits: dict[str, tuple[Shard, ...]]
     skipped: tuple[Skipped, ...]
     fingerprint: str
+    classes: tuple[str, ...] = ()  #: names of the objects' categories and of a class map's values
 
     def rows(self, split: str | None = None) -> int:
         """The number of rows of one split, or of all."""
@@ -118,14 +173,16 @@ class Manifest:
             manifest = _from_dict(raw)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _damaged(where, f"{type(error).__name__}: {error}") from error
-        if manifest.fingerprint != fingerprint(manifest.task, manifest.splits):
+        if manifest.fingerprint != fingerprint(manifest.task, manifest.splits, manifest.classes):
             raise _damaged(where, "its fingerprint does not fit its shards")
         return manifest
 
 
-def fingerprint(task: str, splits: dict[str, tuple[Shard, ...]]) -> str:
-    """Hex sha256 of the content: schema version, task, and each split's shards in order."""
+def fingerprint(task: str, splits: dict[str, tuple[Shard, ...]], classes: tuple[str, ...] = ()) -> str:
+    """Hex sha256 of the content: schema version, task, classes, and each split's shards in order."""
     digest = hashlib.sha256(f"samsweep {SCHEMA_VERSION} {task}\n".encode())
+    for name in classes:
+        digest.update(f"class {name}\n".encode())
     for split, shards in splits.items():
         for shard in shards:
             digest.update(f"{split} {shard.sha256}\n".encode())
@@ -193,4 +250,5 @@ def _from_dict(raw: dict[str, Any]) -> Manifest:
         splits=splits,
         skipped=tuple(Skipped(str(s["file"]), str(s["reason"])) for s in raw["skipped"]),
         fingerprint=str(raw["fingerprint"]),
+        classes=tuple(str(name) for name in raw["classes"]),
     )

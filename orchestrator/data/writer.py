@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
 
-import pyarrow as pa
-from pyarrow import ipc
-
+from orchestrator.data.layouts.base import SPLITS
+from orchestrator.data.portions import Written
 from orchestrator.data.progress import FILE as PROGRESS
 from orchestrator.data.progress import Progress, load_progress
 from orchestrator.data.schema import (
     MANIFEST,
-    SCHEMA,
     SCHEMA_VERSION,
     Manifest,
     Row,
@@ -24,8 +20,8 @@ from orchestrator.data.schema import (
     Skipped,
     fingerprint,
     load_manifest,
-    to_record_batch,
 )
+from orchestrator.data.shardfile import ShardFile
 from orchestrator.errors import UserError
 from orchestrator.storage import Storage
 
@@ -35,7 +31,6 @@ except ImportError:  # Windows: two ingests of one name are then found at the co
     fcntl = None  # type: ignore[assignment]
 
 LOCK = "ingest.lock"
-BATCH_BYTES = 8 * 2**20
 SHARD_BYTES = 64 * 2**20
 OURS = re.compile(r"(\w+-\d{5}-[0-9a-f]{8}\.arrow|manifest\.json|ingest\.json|ingest\.lock)(\.[0-9a-f]{8}\.tmp)?")
 
@@ -49,12 +44,12 @@ def check_name(name: str) -> None:
 class DatasetWriter:
     """Writes one dataset under ``out/name``, as a context manager.
 
-    ``add`` rows split by split, then ``commit``. Leaving the block without a commit, for whatever reason,
-    removes what was written; an older dataset of that name is untouched until the commit. Memory is
-    bounded by one shard. With a ``plan`` (a digest of what is to be written), a writer that was killed is
-    gone on from: ``progress`` says how far it came. Raises UserError where the name is taken (unless
-    ``replace``), is not valid, or the storage cannot be written. One ingest of a name at a time: a second one
-    fails at its commit.
+    ``add`` rows split by split, or ``put`` shards that somebody wrote, then ``commit``. Leaving the block without
+    a commit, for whatever reason, removes what was written; an older dataset of that name is untouched until
+    the commit. Memory is bounded by one shard. With a ``plan`` (a digest of what is to be written), a writer
+    that was killed is gone on from: ``progress`` says what is finished. Raises UserError where the name is taken
+    (unless ``replace``), is not valid, or the storage cannot be written. One ingest of a name at a time: a
+    second one fails at its commit.
     """
 
     def __init__(
@@ -76,20 +71,18 @@ class DatasetWriter:
         if foreign:
             raise UserError(f"{self.folder.uri}: holds other files ({foreign[0]}); choose another name or --out")
         self.progress = Progress(plan)
-        self._written: list[str] = []
-        self._open: _OpenShard | None = None
-        self._committed = False
+        self._splits: dict[str, dict[int, Shard]] = {}
+        self._open: ShardFile | None = None
+        self._committed = self._noted = False
         self._lock = contextlib.ExitStack()
 
     def __enter__(self) -> DatasetWriter:
         self._lock.enter_context(_alone(self.folder))
         if self.progress.plan:
             self.progress = load_progress(self.folder, self.progress.plan, self._old)
-        self._splits = self.progress.splits
-        self._split = next(reversed(self._splits), "")
-        self._written = [shard.file for shards in self._splits.values() for shard in shards]
-        if self._written:
-            self._written.append(PROGRESS)
+        for key, written in self.progress.done.items():
+            self._noted = True
+            self._keep(*_key(key), written)
         return self
 
     @property
@@ -97,23 +90,25 @@ class DatasetWriter:
         """The splits that have rows."""
         return list(self._splits)
 
-    def add(self, split: str, row: Row, done: int = 0, bad: Sequence[Skipped] = ()) -> None:
-        """Append a row to ``split``; the rows of a split come one after another.
-
-        ``done`` and ``bad`` are what ``progress`` shall say once the row's shard is finished.
-        """
-        if split != self._split:
-            if split in self._splits:
+    def add(self, split: str, row: Row) -> None:
+        """Append a row to ``split``; the rows of a split come one after another."""
+        if self._open is None or split != self._open.split:
+            if split in self._splits and (self._open is None or split != self._open.split):
                 raise ValueError(f"split '{split}' was finished before")
             self._close_shard()
-            self._split = split
-            self._splits[split] = []
-        if self._open is None:
-            self._open = _OpenShard()
-        full = self._open.add(row) >= self.shard_bytes
-        self._last = done, bad, len(bad)
-        if full:
+            self._open = ShardFile(split, 0)
+        self._open.add(row)
+        if self._open.bytes >= self.shard_bytes:
+            number = self._open.number
             self._close_shard()
+            self._open = ShardFile(split, number + 1)
+
+    def put(self, key: str, written: Written) -> None:
+        """Take what became of a portion (``data.portions``) and note it."""
+        self._keep(*_key(key), written)
+        self.progress.done[key] = written
+        self._noted = True
+        self.progress.save(self.folder)
 
     def commit(
         self,
@@ -123,10 +118,12 @@ class DatasetWriter:
         split_rule: str,
         stand_in: bool = False,
         skipped: tuple[Skipped, ...] = (),
+        classes: tuple[str, ...] = (),
     ) -> Manifest:
         """Write the manifest and remove what an older dataset of this name leaves behind."""
         self._close_shard()
-        splits = {split: tuple(shards) for split, shards in self._splits.items()}
+        order = [split for split in (*SPLITS, *self._splits) if split in self._splits]
+        splits = {split: tuple(self._splits[split][n] for n in sorted(self._splits[split])) for split in order}
         manifest = Manifest(
             name=self.name,
             schema_version=SCHEMA_VERSION,
@@ -136,7 +133,8 @@ class DatasetWriter:
             stand_in=stand_in,
             splits=splits,
             skipped=skipped,
-            fingerprint=fingerprint(task, splits),
+            fingerprint=fingerprint(task, splits, classes),
+            classes=classes,
         )
         kept = {shard.file for shard in manifest.shards()}
         if not kept <= set(self.folder.names()):
@@ -156,7 +154,8 @@ class DatasetWriter:
                 return
             current = self._current(lenient=True)
             listed = {shard.file for shard in current.shards()} if current else self._old
-            for file in {*self._written, LOCK} - listed:
+            written = {shard.file for shards in self._splits.values() for shard in shards.values()}
+            for file in {*written, LOCK, *([PROGRESS] if self._noted else [])} - listed:
                 self.folder.remove(file)
             if not self.folder.names():
                 self.folder.remove()
@@ -175,23 +174,14 @@ class DatasetWriter:
         except UserError:
             return None
 
+    def _keep(self, split: str, number: int, written: Written) -> None:
+        if written.shard:
+            self._splits.setdefault(split, {})[number] = written.shard
+
     def _close_shard(self) -> None:
-        if self._open is None:
-            return
-        data, rows = self._open.finish()
+        if self._open and self._open.rows:
+            self._keep(self._open.split, self._open.number, Written(self._open.write(self.folder)))
         self._open = None
-        digest = hashlib.sha256(data).hexdigest()
-        shards = self._splits[self._split]
-        file = f"{self._split}-{len(shards):05d}-{digest[:8]}.arrow"
-        self._written.append(file)
-        with self.folder.writing(file) as stream:
-            stream.write(data)
-        shards.append(Shard(file, rows, len(data), digest))
-        if self.progress.plan:
-            self.progress.done, bad, count = self._last
-            self.progress.bad = list(bad[:count])
-            self._written.append(PROGRESS)
-            self.progress.save(self.folder)
 
     def _remove_except(self, kept: set[str]) -> None:
         for entry in self.folder.names():
@@ -215,35 +205,7 @@ def _alone(folder: Storage) -> Iterator[None]:
         yield
 
 
-class _OpenShard:
-    """An Arrow IPC file that grows in memory."""
-
-    def __init__(self) -> None:
-        self._sink: Any = pa.BufferOutputStream()
-        self._writer: Any = ipc.new_file(self._sink, SCHEMA)
-        self._rows: list[Row] = []
-        self._waiting = 0
-        self._bytes = 0
-        self._count = 0
-
-    def add(self, row: Row) -> int:
-        """Append a row; returns the bytes of the shard so far."""
-        size = len(row.image) + len(row.mask)
-        self._rows.append(row)
-        self._waiting += size
-        self._bytes += size
-        self._count += 1
-        if self._waiting >= BATCH_BYTES:
-            self._flush()
-        return self._bytes
-
-    def finish(self) -> tuple[memoryview, int]:
-        """The file's bytes and its number of rows."""
-        self._flush()
-        self._writer.close()
-        return memoryview(self._sink.getvalue()), self._count
-
-    def _flush(self) -> None:
-        if self._rows:
-            self._writer.write_batch(to_record_batch(self._rows))
-            self._rows, self._waiting = [], 0
+def _key(key: str) -> tuple[str, int]:
+    """A portion's split and number."""
+    split, _, number = key.rpartition("-")
+    return split, int(number)

@@ -5,7 +5,8 @@ import pytest
 from data_samples import encode, ground, picture
 from PIL import Image
 
-from orchestrator.data.check import BadImage, BadMask, check_pair, decode_image, decode_mask
+from orchestrator.data.check import BadImage, BadMask, decode_image, decode_mask
+from orchestrator.data.codings import check_pair
 
 
 def check_mask(mask: bytes, height: int = 24, width: int = 32) -> int:

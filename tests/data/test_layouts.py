@@ -4,7 +4,8 @@ import pytest
 from data_samples import put_pair
 
 from orchestrator.data.layouts import LAYOUTS
-from orchestrator.data.pairing import Found, find_pairs
+from orchestrator.data.layouts.base import Found
+from orchestrator.data.sources import find_items
 from orchestrator.errors import UserError
 
 BATFISH = "COD10K-CAM-1-Aquatic-1-BatFish-{}"
@@ -12,7 +13,7 @@ OWL = "COD10K-NonCAM-3-Flying-61-Owl-{}"
 
 
 def pairs(found: Found) -> list[tuple[str, str, str, str]]:
-    return [(p.split, p.id, found.name(p.image), found.name(p.mask)) for p in found.pairs]
+    return [(p.split, p.id, p.image, p.mask) for p in found.items]
 
 
 def make_cod10k(root: Path) -> None:
@@ -30,7 +31,7 @@ def make_cod10k(root: Path) -> None:
 
 def test_cod10k_takes_the_camouflaged_images(tmp_path: Path) -> None:
     make_cod10k(tmp_path / "COD10K-v3")
-    found = find_pairs("cod10k", tmp_path / "COD10K-v3")
+    found = find_items("cod10k", tmp_path / "COD10K-v3")
     assert pairs(found) == [
         (split.lower(), name, f"{split}/Image/{name}.jpg", f"{split}/GT_Object/{name}.png")
         for split, name in (
@@ -50,8 +51,8 @@ def test_cod10k_as_commonly_repackaged(tmp_path: Path) -> None:
         put_pair(tmp_path / folder / f"Imgs/{name}.jpg", tmp_path / folder / f"GT/{name}.png")
     camo = tmp_path / "TrainDataset"
     put_pair(camo / "Imgs/camourflage_00012.jpg", camo / "GT/camourflage_00012.png")
-    found = find_pairs("cod10k", tmp_path)
-    assert [(p.split, p.id) for p in found.pairs] == [("train", name), ("test", name)]
+    found = find_items("cod10k", tmp_path)
+    assert [(p.split, p.id) for p in found.items] == [("train", name), ("test", name)]
     assert not found.problems
 
 
@@ -64,8 +65,8 @@ def test_cod4040_is_the_joint_training_set(tmp_path: Path) -> None:
     ):
         for one in names:
             put_pair(tmp_path / "COD" / folder / f"Imgs/{one}.jpg", tmp_path / "COD" / folder / f"GT/{one}.png")
-    found = find_pairs("cod4040", tmp_path / "COD")
-    assert [(p.split, p.id) for p in found.pairs] == [("train", name), ("train", camo), ("test", name)]
+    found = find_items("cod4040", tmp_path / "COD")
+    assert [(p.split, p.id) for p in found.items] == [("train", name), ("train", camo), ("test", name)]
     assert "joint training set" in found.split_rule and not found.problems
 
 
@@ -73,7 +74,7 @@ def test_camo_shares_one_mask_folder(tmp_path: Path) -> None:
     root = tmp_path / "CAMO-V.1.0-CVIU2019"
     for split, name in (("Train", "camourflage_00012"), ("Test", "camourflage_00018")):
         put_pair(root / f"Images/{split}/{name}.jpg", root / f"GT/{name}.png")
-    found = find_pairs("camo", root)
+    found = find_items("camo", root)
     assert pairs(found) == [
         ("train", "camourflage_00012", "Images/Train/camourflage_00012.jpg", "GT/camourflage_00012.png"),
         ("test", "camourflage_00018", "Images/Test/camourflage_00018.jpg", "GT/camourflage_00018.png"),
@@ -85,8 +86,8 @@ def test_camo_shares_one_mask_folder(tmp_path: Path) -> None:
 def test_chameleon_is_a_test_set(tmp_path: Path, images: str, masks: str) -> None:
     for i in (1, 2):
         put_pair(tmp_path / images / f"animal-{i}.jpg", tmp_path / masks / f"animal-{i}.png")
-    found = find_pairs("chameleon", tmp_path)
-    assert [(p.split, p.id, p.image.suffix, p.mask.suffix) for p in found.pairs] == [
+    found = find_items("chameleon", tmp_path)
+    assert [(p.split, p.id, p.image[-4:], p.mask[-4:]) for p in found.items] == [
         ("test", "animal-1", ".jpg", ".png"),
         ("test", "animal-2", ".jpg", ".png"),
     ]
@@ -99,15 +100,15 @@ def test_istd_groups_by_scene(tmp_path: Path) -> None:
         put_pair(root / f"{split}/{split}_A/{name}.png", root / f"{split}/{split}_B/{name}.png")
         (root / f"{split}/{split}_C").mkdir(exist_ok=True)
         (root / f"{split}/{split}_C/{name}.png").write_bytes(b"shadow-free, ignored")
-    found = find_pairs("istd", root)
-    assert [(p.split, p.id, p.group) for p in found.pairs] == [
+    found = find_items("istd", root)
+    assert [(p.split, p.id, p.group) for p in found.items] == [
         ("train", "1-1", "1"),
         ("train", "1-2", "1"),
         ("train", "90-1", "90"),
         ("test", "91-3", "91"),
     ]
-    assert found.pairs[0].image.parent.name == "train_A"
-    assert found.pairs[0].mask.parent.name == "train_B"
+    assert "/train_A/" in found.items[0].image
+    assert "/train_B/" in found.items[0].mask
 
 
 def test_sbu_has_two_folders_of_long_names(tmp_path: Path) -> None:
@@ -116,8 +117,8 @@ def test_sbu_has_two_folders_of_long_names(tmp_path: Path) -> None:
         put_pair(root / folder / f"ShadowImages/{name}.jpg", root / folder / f"ShadowMasks/{name}.png")
         (root / folder / "EdgeMap").mkdir()
         (root / folder / f"EdgeMap/{name}.png").write_bytes(b"ignored")
-    found = find_pairs("sbu", tmp_path)
-    assert [(p.split, p.id) for p in found.pairs] == [("train", "lssd1"), ("test", "lssd3000")]
+    found = find_items("sbu", tmp_path)
+    assert [(p.split, p.id) for p in found.items] == [("train", "lssd1"), ("test", "lssd3000")]
     assert not found.problems
 
 
@@ -126,15 +127,15 @@ def test_kvasir_is_split_by_seed(tmp_path: Path) -> None:
     for i in range(10):
         put_pair(root / f"images/cju{i}.jpg", root / f"masks/cju{i}.jpg")
     (root / "kavsir_bboxes.json").write_text("{}")
-    found = find_pairs("kvasir", root)
-    test = [p.id for p in found.pairs if p.split == "test"]
+    found = find_items("kvasir", root)
+    test = [p.id for p in found.items if p.split == "test"]
     assert len(test) == 2
-    assert len(found.pairs) == 10
+    assert len(found.items) == 10
     assert "80/20" in found.split_rule
     assert "seed 42" in found.split_rule
-    again = find_pairs("kvasir", root)
-    assert again.pairs == found.pairs
-    others = {tuple(p.id for p in find_pairs("kvasir", root, s).pairs if p.split == "test") for s in range(5)}
+    again = find_items("kvasir", root)
+    assert again.items == found.items
+    others = {tuple(p.id for p in find_items("kvasir", root, s).items if p.split == "test") for s in range(5)}
     assert len(others) > 1
 
 
@@ -144,8 +145,8 @@ def test_folders_with_splits(tmp_path: Path, images: str, masks: str, form: str)
     for split in ("train", "val", "test"):
         places = [tmp_path / form.format(split=split, kind=kind) for kind in (images, masks)]
         put_pair(places[0] / "a.jpg", places[1] / "a.png")
-    found = find_pairs("folders", tmp_path)
-    assert [(p.split, p.id, p.group) for p in found.pairs] == [
+    found = find_items("folders", tmp_path)
+    assert [(p.split, p.id, p.group) for p in found.items] == [
         ("train", "a", ""),
         ("val", "a", ""),
         ("test", "a", ""),
@@ -157,11 +158,11 @@ def test_sub_folders_are_groups_and_stay_whole(tmp_path: Path) -> None:
         for frame in range(4):
             name = f"video{video}/{frame:05}"
             put_pair(tmp_path / f"images/{name}.jpg", tmp_path / f"masks/{name}.png")
-    found = find_pairs("folders", tmp_path)
-    splits = {p.group: {q.split for q in found.pairs if q.group == p.group} for p in found.pairs}
+    found = find_items("folders", tmp_path)
+    splits = {p.group: {q.split for q in found.items if q.group == p.group} for p in found.items}
     assert sorted(splits) == [f"video{v}" for v in range(5)]
     assert all(len(where) == 1 for where in splits.values())
-    assert sum(p.split == "test" for p in found.pairs) == 4
+    assert sum(p.split == "test" for p in found.items) == 4
     assert "groups" in found.split_rule
 
 
@@ -169,21 +170,21 @@ def test_one_group_alone_cannot_be_split(tmp_path: Path) -> None:
     for frame in range(4):
         put_pair(tmp_path / f"images/v/{frame}.jpg", tmp_path / f"masks/v/{frame}.png")
     with pytest.raises(UserError, match="too little to split"):
-        find_pairs("folders", tmp_path)
+        find_items("folders", tmp_path)
 
 
 @pytest.mark.parametrize("above", ["..", "../.."])
 def test_the_layout_is_found_below(folders: Path, above: str) -> None:
     (folders.parent / "__MACOSX" / "images").mkdir(parents=True)
-    found = find_pairs("folders", folders if above == ".." else folders.parent)
+    found = find_items("folders", folders if above == ".." else folders.parent)
     assert found.root == folders
-    assert found.name(found.pairs[0].image).startswith("images/")
+    assert found.items[0].image.startswith("images/")
 
 
 def test_two_candidates_below_are_named(folders: Path) -> None:
     put_pair(folders.parent / "second/images/a.jpg", folders.parent / "second/masks/a.png")
     with pytest.raises(UserError, match=r"several folders hold .* \(own, second\)"):
-        find_pairs("folders", folders.parent)
+        find_items("folders", folders.parent)
 
 
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
@@ -191,7 +192,7 @@ def test_a_wrong_layout_says_what_it_wants_and_what_is_there(tmp_path: Path, lay
     (tmp_path / "pictures").mkdir()
     (tmp_path / "readme.txt").write_text("x")
     with pytest.raises(UserError) as caught:
-        find_pairs(layout, tmp_path)
+        find_items(layout, tmp_path)
     message = str(caught.value)
     assert LAYOUTS[layout].expected in message
     assert "found there: pictures/, readme.txt" in message
@@ -200,32 +201,32 @@ def test_a_wrong_layout_says_what_it_wants_and_what_is_there(tmp_path: Path, lay
 
 def test_unknown_layouts_name_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"unknown layout 'folder' .*folders"):
-        find_pairs("folder", tmp_path)
+        find_items("folder", tmp_path)
 
 
 def test_sources_that_are_no_use(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
-        find_pairs("folders", tmp_path / "nowhere")
+        find_items("folders", tmp_path / "nowhere")
     (tmp_path / "data.zip").write_bytes(b"PK")
     with pytest.raises(UserError, match="not a folder; unpack it"):
-        find_pairs("folders", tmp_path / "data.zip")
+        find_items("folders", tmp_path / "data.zip")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="the folder is empty"):
-        find_pairs("folders", tmp_path / "empty")
+        find_items("folders", tmp_path / "empty")
     for name in ("images", "masks"):
         (tmp_path / "bare" / name).mkdir(parents=True)
     with pytest.raises(UserError, match="no images in images/"):
-        find_pairs("folders", tmp_path / "bare")
+        find_items("folders", tmp_path / "bare")
 
 
 def test_images_beside_imgs_is_ambiguous(folders: Path) -> None:
     (folders / "imgs").mkdir()
     with pytest.raises(UserError, match="keep one of them"):
-        find_pairs("folders", folders)
+        find_items("folders", folders)
 
 
 def problems(folders: Path) -> list[tuple[str, str]]:
-    return [(p.file, p.reason) for p in find_pairs("folders", folders).problems]
+    return [(p.file, p.reason) for p in find_items("folders", folders).problems]
 
 
 def test_missing_mask_and_missing_image(folders: Path) -> None:
@@ -248,8 +249,8 @@ def test_two_files_of_one_name(folders: Path) -> None:
 def test_litter_is_ignored_and_other_files_are_counted(folders: Path) -> None:
     for name in (".DS_Store", "._p1.jpg", "Thumbs.db", "notes.txt", "list.csv"):
         (folders / "images" / name).write_bytes(b"x")
-    found = find_pairs("folders", folders)
-    assert len(found.pairs) == 10
+    found = find_items("folders", folders)
+    assert len(found.items) == 10
     assert not found.problems
     assert "2 files that are no images ignored" in found.split_rule
 
@@ -257,15 +258,15 @@ def test_litter_is_ignored_and_other_files_are_counted(folders: Path) -> None:
 def test_suffixes_in_capitals_and_names_with_dots(folders: Path) -> None:
     (folders / "images/p0.jpg").rename(folders / "images/p.0.JPG")
     (folders / "masks/p0.png").rename(folders / "masks/p.0.PNG")
-    assert "p.0" in [p.id for p in find_pairs("folders", folders).pairs]
+    assert "p.0" in [p.id for p in find_items("folders", folders).items]
 
 
 def test_one_name_in_two_unicode_forms(folders: Path) -> None:
     (folders / "images/p4.jpg").rename(folders / "images/caf\u00e9.jpg")
     (folders / "masks/p4.png").rename(folders / "masks/cafe\u0301.png")
-    found = find_pairs("folders", folders)
+    found = find_items("folders", folders)
     assert not found.problems
-    assert "caf\u00e9" in [p.id for p in found.pairs]
+    assert "caf\u00e9" in [p.id for p in found.items]
 
 
 def test_names_that_are_not_utf8(folders: Path) -> None:

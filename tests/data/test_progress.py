@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 from data_samples import put_pair
 
-from orchestrator.data import ingest as module
 from orchestrator.data.ingest import ingest
+from orchestrator.data.layouts.base import Item
 from orchestrator.data.progress import FILE, load_progress
 from orchestrator.data.reader import open_dataset
+from orchestrator.data.rows import Source
 from orchestrator.data.schema import Manifest
 from orchestrator.errors import UserError
 from orchestrator.storage import Storage
@@ -66,7 +67,8 @@ def finished(out: Path) -> dict[str, tuple[int, int]]:
     note = out / "own" / FILE
     if not note.exists():
         return {}
-    files = [shard["file"] for shards in json.loads(note.read_text())["splits"].values() for shard in shards]
+    done = json.loads(note.read_text())["done"].values()
+    files = [written["shard"]["file"] for written in done if written["shard"]]
     stats = {file: (out / "own" / file).stat() for file in files}
     return {file: (s.st_ino, s.st_mtime_ns) for file, s in stats.items()}
 
@@ -95,13 +97,13 @@ def test_kills_at_random_moments_lose_and_double_nothing(source: Path, tmp_path:
 def half(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch, **how: object) -> list[str]:
     """Ingest, cut off hard in the middle; the pairs that were read."""
     read: list[str] = []
-    plain = module._read
+    plain = Source.read
 
-    def counted(found: object, pair: object) -> object:
-        read.append(pair.id)  # type: ignore[attr-defined]
-        return plain(found, pair)  # type: ignore[arg-type]
+    def counted(self: Source, item: Item) -> object:
+        read.append(item.id)
+        return plain(self, item)
 
-    monkeypatch.setattr(module, "_read", counted)
+    monkeypatch.setattr(Source, "read", counted)
     for turn in range(10):
         if not finished(out):
             kill_after(source, out, 0.15 * 1.5**turn)
@@ -111,9 +113,10 @@ def half(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch, **how: object
 
 def test_only_the_rest_is_read(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = half(source, tmp_path, monkeypatch)
-    done = json.loads((tmp_path / "own" / FILE).read_text())["done"]
+    shards = [w["shard"] for w in json.loads((tmp_path / "own" / FILE).read_text())["done"].values()]
+    bad = [b for w in json.loads((tmp_path / "own" / FILE).read_text())["done"].values() for b in w["bad"]]
     run(source, tmp_path)
-    assert len(read) == 68 - done < 68
+    assert len(read) == 68 - sum(shard["rows"] for shard in shards) - len(bad) < 68
 
 
 @pytest.mark.parametrize("change", ["file", "how"])
@@ -130,24 +133,24 @@ def test_something_else_begins_anew(change: str, source: Path, tmp_path: Path, m
 
 def test_a_note_that_is_damaged_or_whose_shards_are_gone_is_no_progress(tmp_path: Path) -> None:
     folder = Storage(str(tmp_path))
-    for text in ("", "{", "[]", '{"plan": "p", "done": 3, "splits": {"train": [{"file": "x"}]}, "bad": []}'):
+    for text in ("", "{", "[]", '{"plan": "p", "done": {"train-00000": {"shard": {"file": "x"}, "bad": []}}}'):
         folder.write(FILE, text.encode())
-        assert load_progress(folder, "p").done == 0
+        assert load_progress(folder, "p").done == {}
     shard = {
         "file": "train-00000-0123abcd.arrow",
         "rows": 1,
         "bytes": 5,
         "sha256": hashlib.sha256(b"12345").hexdigest(),
     }
-    note = {"plan": "p", "done": 3, "splits": {"train": [shard]}, "bad": []}
+    note = {"plan": "p", "done": {"train-00000": {"shard": shard, "bad": []}}}
     folder.write(FILE, json.dumps(note).encode())
-    assert load_progress(folder, "p").done == 0
+    assert load_progress(folder, "p").done == {}
     folder.write(shard["file"], b"54321")  # type: ignore[arg-type]
-    assert load_progress(folder, "p").done == 0, "of the right size, but altered"
+    assert load_progress(folder, "p").done == {}, "of the right size, but altered"
     folder.write(shard["file"], b"12345")  # type: ignore[arg-type]
-    assert load_progress(folder, "p").done == 3
-    assert load_progress(folder, "other").done == 0
-    assert load_progress(folder, "p", {"train-00000-0123abcd.arrow"}).done == 0, "the note of a committed ingest"
+    assert list(load_progress(folder, "p").done) == ["train-00000"]
+    assert load_progress(folder, "other").done == {}
+    assert load_progress(folder, "p", {"train-00000-0123abcd.arrow"}).done == {}, "the note of a committed ingest"
 
 
 def test_an_error_after_a_kill_leaves_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,3 +206,25 @@ def test_a_store_that_is_lost_right_after_the_commit_loses_nothing(
         ingest("own", source, out, "folders", "binary", skip_bad=True)
     monkeypatch.setattr(Storage, "exists", plain)
     assert open_dataset(out, "own").split("train").ids()
+
+
+def die_at_60(source: Path, out: Path) -> None:
+    def die(done: int, total: int, current: str) -> None:
+        if done == 60:
+            os._exit(9)
+
+    run(source, out, skip_bad=False, progress=die)
+
+
+def test_what_was_only_checked_is_no_progress(source: Path, tmp_path: Path) -> None:
+    mine, out = tmp_path / "mine", tmp_path / "out"
+    shutil.copytree(source, mine)
+    put_pair(mine / "train/images/007.jpg", mine / "train/masks/007.png")
+    orphan = mine / "train/masks/orphan.png"
+    shutil.copyfile(mine / "train/masks/000.png", orphan)  # every pair is good, but the source is not
+    child = FORK.Process(target=die_at_60, args=(mine, out))
+    child.start()
+    child.join()
+    assert child.exitcode == 9
+    orphan.unlink()
+    assert run(mine, out, skip_bad=False).rows() == 68

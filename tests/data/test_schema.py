@@ -42,12 +42,12 @@ def test_fingerprint_depends_on_task_split_and_order() -> None:
 
 def test_another_schema_version() -> None:
     raw = {**json.loads(manifest().to_json()), "schema_version": 1}
-    with pytest.raises(UserError, match=r"m: schema version 1, but this program reads 2; .*--replace"):
+    with pytest.raises(UserError, match=r"m: schema version 1, but this program reads 3; .*--replace"):
         Manifest.from_json(json.dumps(raw), "m")
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", "{}", '{"schema_version": "x"}', '{"schema_version": 2}', b"\xff\xfe\x00"]
+    "text", ["", "{", "[]", "null", "{}", '{"schema_version": "x"}', '{"schema_version": 3}', b"\xff\xfe\x00"]
 )
 def test_damaged(text: str | bytes) -> None:
     with pytest.raises(UserError, match=r"m: damaged .*--replace") as caught:

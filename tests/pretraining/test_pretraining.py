@@ -18,8 +18,8 @@ from methods.promptable import Promptable
 from orchestrator import runtime
 from orchestrator.cli import main
 from orchestrator.config import make_settings
-from orchestrator.data.catalogue import TASKS
 from orchestrator.data.reader import open_dataset
+from orchestrator.data.tasks import TASKS
 from orchestrator.errors import UserError
 from orchestrator.plan import Plan
 from orchestrator.pretraining import scenes

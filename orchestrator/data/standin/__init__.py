@@ -35,6 +35,11 @@ TASKS: dict[str, Callable[[Rng, Shape], scenes.Scene]] = {
 }
 
 
+def domain(task: str) -> str:
+    """What is drawn for a task: its own pictures, or ``binary`` ones where it has none."""
+    return task if task in TASKS else "binary"
+
+
 def draw(task: str, seed: int, index: int, size: Shape | None = None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """One image of a task, the same for the same (task, seed, index, size).
 
