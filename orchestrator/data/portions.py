@@ -50,10 +50,9 @@ class Portioner:
 
     def __call__(self, portion: Portion, on_row: OnRow | None = None, write: bool = True) -> Written:
         """Write a portion's shard. With bad items and without ``skip_bad`` it is not written, only checked."""
-        file = ShardFile(portion.split, portion.number)
         bad: list[Skipped] = []
         rows = map_ahead(self.source.read, portion.items, self.threads, 2 * self.threads)
-        with closing(rows):
+        with closing(rows), ShardFile(self.folder, portion.split, portion.number) as file:
             for item, outcome in zip(portion.items, rows, strict=True):
                 if isinstance(outcome, Skipped):
                     bad.append(outcome)
@@ -61,8 +60,8 @@ class Portioner:
                     file.add(outcome)
                 if on_row:
                     on_row(item.id)
-        usable = write and file.rows and (self.skip_bad or not bad)
-        return Written(file.write(self.folder) if usable else None, tuple(bad))
+            usable = write and file.rows and (self.skip_bad or not bad)
+            return Written(file.finish() if usable else None, tuple(bad))
 
 
 def here(portioner: Portioner, portions: Sequence[Portion], on_row: OnRow) -> Iterator[tuple[Portion, Written]]:

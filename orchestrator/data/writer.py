@@ -32,7 +32,7 @@ except ImportError:  # Windows: two ingests of one name are then found at the co
 
 LOCK = "ingest.lock"
 SHARD_BYTES = 64 * 2**20
-OURS = re.compile(r"(\w+-\d{5}-[0-9a-f]{8}\.arrow|manifest\.json|ingest\.json|ingest\.lock)(\.[0-9a-f]{8}\.tmp)?")
+OURS = re.compile(r"(\w+-\d{5}-[0-9a-f]{8}\.arrow|manifest\.json|ingest\.json|ingest\.lock|aside)(\.[0-9a-f]{8}\.tmp)?")
 
 
 def check_name(name: str) -> None:
@@ -93,15 +93,15 @@ class DatasetWriter:
     def add(self, split: str, row: Row) -> None:
         """Append a row to ``split``; the rows of a split come one after another."""
         if self._open is None or split != self._open.split:
-            if split in self._splits and (self._open is None or split != self._open.split):
+            if split in self._splits:
                 raise ValueError(f"split '{split}' was finished before")
             self._close_shard()
-            self._open = ShardFile(split, 0)
+            self._open = ShardFile(self.folder, split, 0)
         self._open.add(row)
         if self._open.bytes >= self.shard_bytes:
             number = self._open.number
             self._close_shard()
-            self._open = ShardFile(split, number + 1)
+            self._open = ShardFile(self.folder, split, number + 1)
 
     def put(self, key: str, written: Written) -> None:
         """Take what became of a portion (``data.portions``) and note it."""
@@ -148,6 +148,8 @@ class DatasetWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Remove this writer's shards, but for those that the manifest in force lists."""
+        if self._open:
+            self._open.abandon()
         # What cannot be seen or removed now (a lost connection) must not hide the error that brought us here.
         with self._lock, contextlib.suppress(Exception):
             if self._committed:
@@ -180,7 +182,7 @@ class DatasetWriter:
 
     def _close_shard(self) -> None:
         if self._open and self._open.rows:
-            self._keep(self._open.split, self._open.number, Written(self._open.write(self.folder)))
+            self._keep(self._open.split, self._open.number, Written(self._open.finish()))
         self._open = None
 
     def _remove_except(self, kept: set[str]) -> None:

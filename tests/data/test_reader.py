@@ -5,12 +5,14 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from data_samples import check_samples, encode, ground, picture
 
+from orchestrator.data.codings import encode_labels
 from orchestrator.data.reader import holdout, open_dataset
-from orchestrator.data.schema import Manifest, Row, fingerprint
+from orchestrator.data.schema import Manifest, Object, Row, View, fingerprint
 from orchestrator.data.writer import DatasetWriter
 from orchestrator.errors import UserError
 from orchestrator.storage import Storage
@@ -183,3 +185,30 @@ def test_the_files_themselves(local: Storage, write: Write) -> None:
     split = open_dataset(local, "own").split("train").subset([2, 0])
     assert split.encoded(0) == (encode(picture(2)), encode(ground()))
     assert split.encoded(1) == (encode(picture(0)), encode(ground()))
+
+
+def test_everything_that_a_row_may_carry(local: Storage) -> None:
+    labels = np.repeat(np.arange(24, dtype=np.uint16)[:, None] * 100, 32, axis=1)
+    objects = (
+        Object(100, 3, box=(1, 2, 3.5, 4), points=(5, 6, 1), texts=("a cat", "the small one")),
+        Object(200, crowd=True),
+    )
+    views = (View("low", encode(picture(9, 12, 16)), encode(ground(12, 16))), View("lower", encode(picture(8, 6, 8))))
+    with DatasetWriter(local, "own") as writer:
+        writer.add("train", Row("a/1", "a", encode(picture(1)), b"", 24, 32, 0, "a/1.png", frame=1, coding="none"))
+        writer.add(
+            "train",
+            Row("a/2", "a", encode(picture(2)), encode_labels(labels), 24, 32, 0, "a/2.png", 0, 2, "instances",
+                objects, views),
+        )  # fmt: skip
+        made = writer.commit(task="instances", layout="folders", split_rule="as told", classes=("x", "y", "z", "cat"))
+    split = open_dataset(local, "own").split("train")
+    bare, full = split.read(0), split.read(1)
+    assert (bare.coding, bare.labels, bare.objects, bare.frame, bare.mask.any()) == ("none", None, (), 1, False)
+    assert (full.labels == labels).all() and (full.mask == (labels > 0)).all() and full.frame == 2
+    assert full.objects == objects and made.classes[full.objects[0].category] == "cat"
+    assert split.views(1) == {view.name: view for view in views} and split.views(0) == {}
+    assert (split.mask(1) == full.mask).all() and split.mask(0).shape == (24, 32)
+    renamed = dataclasses.replace(made, classes=("x", "y", "z", "dog"))
+    with pytest.raises(UserError, match="its fingerprint does not fit"):
+        Manifest.from_json(renamed.to_json(), "m")

@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 
 from orchestrator.data.layouts.base import ANY, Found, Item, Layout, files, stem, subfolders, suffix
@@ -53,11 +53,17 @@ class Pairs(Layout):
         root, places = self.locate(source, self._places)
         classes = self.classes or _own_classes(root)
         found = Found(root, split_rule=self.rule, coding=self.coding, classes=classes)
-        used: dict[Path, set[str]] = {}
+        masks = {place.masks: self._by_id(place.masks) for place in places}
+        used: dict[Path, set[str]] = {place.masks: set() for place in places}
         left_out: Counter[str] = Counter()
         for place in places:
-            used.setdefault(place.masks, set()).update(self._pair(place, found, left_out))
-        self._report_orphans(places, used, found)
+            before = len(used[place.masks])
+            self._pair(place, masks[place.masks], used[place.masks], found)
+            if self.prefix:
+                taken = len(used[place.masks]) - before
+                others = sum(1 for name in self._names(place.images, self.image_suffixes, "")) - taken
+                left_out[f"images not named {self.prefix}* left out"] += others
+        self._report_orphans(places, masks, used, found)
         _count_others(places, left_out)
         if not found.items and not found.problems:
             where = ", ".join(found.name(place.images) + "/" for place in places)
@@ -85,33 +91,34 @@ class Pairs(Layout):
                 return None
         return Place(part, images, masks)
 
-    def _by_id(self, folder: Path, suffixes: frozenset[str], prefix: str) -> dict[str, list[str]]:
-        """Files by id: the path below ``folder`` without its suffix, in one Unicode form."""
-        named: dict[str, list[str]] = {}
+    def _names(self, folder: Path, suffixes: frozenset[str], prefix: str) -> Iterator[str]:
+        """The files that take part, as paths below ``folder``."""
         for name in files(folder, self.nested):
             if suffix(name).lower() in suffixes and name.rpartition("/")[2].startswith(prefix):
-                named.setdefault(unicodedata.normalize("NFC", stem(name)), []).append(name)
+                yield name
+
+    def _by_id(self, folder: Path) -> dict[str, list[str] | str]:
+        """Masks by id; a list where several share one. (A list each would double what a large folder takes.)"""
+        named: dict[str, list[str] | str] = {}
+        for name in self._names(folder, self.mask_suffixes, self.prefix):
+            key = _id(name)
+            there = named.get(key)
+            named[key] = name if there is None else [*_listed(there), name]
         return named
 
-    def _pair(self, place: Place, found: Found, left_out: Counter[str]) -> set[str]:
-        """Add the items and problems of one place; returns the ids of its images."""
-        images = self._by_id(place.images, self.image_suffixes, self.prefix)
-        masks = self._by_id(place.masks, self.mask_suffixes, self.prefix)
+    def _pair(self, place: Place, masks: dict[str, list[str] | str], used: set[str], found: Found) -> None:
+        """Add the items and problems of one place, and the ids of its images to ``used``."""
+        names = sorted(self._names(place.images, self.image_suffixes, self.prefix), key=_id)
         image_folder, mask_folder = found.name(place.images), found.name(place.masks)
-        for key, names in sorted(images.items()):
-            pictures = [_joined(image_folder, name) for name in names]
-            grounds = [_joined(mask_folder, name) for name in masks.get(key, [])]
+        for key, alike in groupby(names, key=_id):
+            pictures = [_joined(image_folder, name) for name in alike]
+            grounds = [_joined(mask_folder, name) for name in _listed(masks.get(key, []))]
             if problem := _problem(pictures, grounds, f"{mask_folder}/{key}.*"):
                 found.problems.append(problem)
             else:
-                part = place.part
-                found.items.append(
-                    Item(part.prefix + key, part.split, pictures[0], grounds[0], self.group_of(key, part))
-                )
-        if self.prefix:
-            everything = self._by_id(place.images, self.image_suffixes, "")
-            left_out[f"images not named {self.prefix}* left out"] += len(everything) - len(images)
-        return set(images)
+                part, group = place.part, self.group_of(key, place.part)
+                found.items.append(Item(part.prefix + key, part.split, pictures[0], grounds[0], group))
+            used.add(key)
 
     def group_of(self, key: str, part: Part) -> str:
         """The group of one of a part's images."""
@@ -119,14 +126,28 @@ class Pairs(Layout):
             return key.split("-")[0] if "-" in key else ""
         return key.rpartition("/")[0] if self.nested else ""
 
-    def _report_orphans(self, places: list[Place], used: dict[Path, set[str]], found: Found) -> None:
+    def _report_orphans(
+        self,
+        places: list[Place],
+        masks: dict[Path, dict[str, list[str] | str]],
+        used: dict[Path, set[str]],
+        found: Found,
+    ) -> None:
         """Masks without an image are a problem: one of the two was lost or misnamed."""
-        for folder, ids in used.items():
+        for folder, named in masks.items():
             looked = " or ".join(found.name(p.images) for p in places if p.masks == folder)
-            for key, names in sorted(self._by_id(folder, self.mask_suffixes, self.prefix).items()):
-                if key not in ids:
-                    reason = f"a mask without its image (looked for {looked}/{key}.*)"
-                    found.problems.append(Skipped(_joined(found.name(folder), names[0]), reason))
+            for key in sorted(named.keys() - used[folder]):
+                reason = f"a mask without its image (looked for {looked}/{key}.*)"
+                found.problems.append(Skipped(_joined(found.name(folder), _listed(named[key])[0]), reason))
+
+
+def _id(name: str) -> str:
+    """A file's path without its suffix, in one Unicode form."""
+    return unicodedata.normalize("NFC", stem(name))
+
+
+def _listed(names: list[str] | str) -> list[str]:
+    return [names] if isinstance(names, str) else names
 
 
 def _own_classes(root: Path) -> tuple[str, ...]:
