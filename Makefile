@@ -19,7 +19,7 @@ RUN_OPTIONS = $(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(BACKBONE),--backbone '
 	--data '$(DATA)' --storage '$(STORAGE)' --set '$(SET)'
 
 # A mistyped variable would be ignored silently.
-KNOWN := METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED NAME SET SOURCE LAYOUT RUN IMAGES OUT WEIGHTS REAL SCENES RECIPE PYTHON
+KNOWN := METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED NAME SET SOURCE LAYOUT RUN IMAGES OUT WEIGHTS REAL SCENES RECIPE PAIRS PYTHON
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $(v))),$(v)))
 ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
 $(error unknown variable $(filter-out $(KNOWN),$(GIVEN)); known: $(KNOWN))
@@ -100,6 +100,22 @@ lint: $(VENV)/.installed ## style and types
 format: $(VENV)/.installed ## mend what ruff can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+# An environment over .venv's, for the readers we compare with: their pins never reach ours. mosaicml-streaming asks
+# for numpy<2.2, transformers<5 and every cloud's client, but runs with ours and without these.
+BENCH := .venv-bench
+
+.PHONY: bench-reader
+bench-reader: $(BENCH)/.installed ## our reader against others': make bench-reader REAL=DIR (with images/ and masks/)
+	@$(BENCH)/bin/python benchmarks/reader.py '$(REAL)' $(if $(PAIRS),--pairs '$(PAIRS)')
+
+$(BENCH)/.installed: $(VENV)/.installed benchmarks/constraints.txt
+	@echo "installing into $(BENCH): a minute and 250 MB, once"
+	@$(BIN)/python -m venv $(BENCH)
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(echo $(BENCH)/lib/python3*/site-packages)/over.pth"
+	@$(BENCH)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -c benchmarks/constraints.txt -e '.[bench]'
+	@$(BENCH)/bin/python -m pip install -q --disable-pip-version-check -c benchmarks/constraints.txt --no-deps mosaicml-streaming
+	@touch $@
 
 .PHONY: clean
 clean: ## remove .venv; data/ and results/ stay

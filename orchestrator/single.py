@@ -14,6 +14,7 @@ from orchestrator.build import pick_device
 from orchestrator.console import EpochView
 from orchestrator.errors import UserError
 from orchestrator.job import STATE_FILE, Job, run_job
+from orchestrator.patience import patiently
 from orchestrator.plan import Plan
 from orchestrator.ranks import Ranks
 from orchestrator.results import TRIALS, Row, make_row, write_row
@@ -41,14 +42,14 @@ def train_here(plan: Plan, screen: Console, keep: bool = False) -> Row:
     def fit() -> None:
         with TemporaryDirectory(prefix="samsweep-") as folder:
             state = Path(folder) / STATE_FILE
-            if keep and trial.exists(STATE_FILE):
-                state.write_bytes(trial.read(STATE_FILE))
+            if keep and patiently(lambda: trial.exists(STATE_FILE)):
+                state.write_bytes(patiently(lambda: trial.read(STATE_FILE)))
             resume = state.parent if state.exists() else None
             run_job(_job(plan), Ranks(), pick_device(), report, resume, view.steps)
 
     with EpochView(plan, screen) as view:
         row = _recorded(plan, epochs, fit)
-    trial.remove(STATE_FILE)
+    patiently(lambda: trial.remove(STATE_FILE))
     return row
 
 
@@ -60,7 +61,7 @@ def train_on_ray(plan: Plan, screen: IO[str], keep: bool = False) -> Row:
     from orchestrator.trial import RAY_FOLDER, TrialFailed, fit, opened
 
     epochs: list[dict[str, Any]] = []
-    mailbox = open_mailbox()
+    mailbox, ray_folder = open_mailbox(), plan.run / TRIALS / TRIAL / RAY_FOLDER
 
     def follow() -> None:
         # in a process of its own: there is no other way to stop Ray Train at the first failure
@@ -84,11 +85,11 @@ def train_on_ray(plan: Plan, screen: IO[str], keep: bool = False) -> Row:
             if not ray.wait([driver], timeout=3)[0]:
                 ray.cancel(driver, force=True)
             if not keep:
-                (plan.run / TRIALS / TRIAL / RAY_FOLDER).remove()
+                patiently(ray_folder.remove)
 
     with EpochView(plan, Console(file=screen, markup=False, highlight=False)) as view:
         row = _recorded(plan, epochs, follow)
-    (plan.run / TRIALS / TRIAL / RAY_FOLDER).remove()
+    patiently(ray_folder.remove)
     return row
 
 

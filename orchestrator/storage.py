@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import fsspec
 from orchestrator.errors import UserError
 from orchestrator.patience import PATIENCE, patiently
 
+ASIDE = "aside"  #: what a file is called that has no name yet
 SPOOL_BYTES = 64 * 2**20  #: what a remote write keeps in memory before it turns to a temporary file
 
 
@@ -83,18 +84,20 @@ class Storage:
             file.write(data)
 
     @contextmanager
-    def writing(self, name: str, patience: float = PATIENCE) -> Iterator[BinaryIO]:
+    def writing(self, name: str | Callable[[], str], patience: float = PATIENCE) -> Iterator[BinaryIO]:
         """A binary file that appears under its name only when the block ends well.
 
-        A remote store that is away is waited for, ``patience`` seconds long.
+        ``name`` may be a function that tells it then, of a file directly in this folder. A remote store that is
+        away is waited for, ``patience`` seconds long.
         """
-        target = self.path(name)
+        target = self.path(name if isinstance(name, str) else ASIDE)
         try:
             if not self.is_local:
                 # fsspec's files write what they have when they are closed, even by an error
                 with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as aside:
                     yield cast(BinaryIO, aside)
-                    patiently(lambda: self._put(aside, target), patience)
+                    target = target if isinstance(name, str) else self.path(name())
+                    self._send(aside, target, patience)
                 return
             Path(target).parent.mkdir(parents=True, exist_ok=True)
             beside = Path(f"{target}.{uuid.uuid4().hex[:8]}.tmp")
@@ -103,27 +106,23 @@ class Storage:
                     yield file
                     file.flush()
                     os.fsync(file.fileno())
+                target = target if isinstance(name, str) else self.path(name())
                 beside.rename(target)
             finally:
                 beside.unlink(missing_ok=True)
         except OSError as error:
             raise writing_failed(target, error) from error
 
-    def _put(self, source: Any, target: str) -> None:
-        """Copy a file to the store, whole or not at all: closing a file that failed would complete it."""
-        source.seek(0)
-        file = self.fs.open(target, "wb")
+    def _send(self, source: Any, target: str, patience: float) -> None:
+        fs = self.fs
         try:
-            shutil.copyfileobj(source, file, 1 << 20)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                file.discard()
-            file.closed = True
-            raise
-        file.close()
+            patiently(lambda: put(fs, source, target), patience)
+        except Exception as error:  # botocore's are no OSErrors
+            raise writing_failed(target, error) from error
 
     def remove(self, name: str = "") -> None:
-        """Delete a file or a whole folder; nothing happens where there is none."""
+        """Delete a file or a whole folder; nothing happens where there is none. May be tried again where it failed."""
+        self.fs.invalidate_cache()
         if self.exists(name):
             with self._reaching(name):
                 self.fs.rm(self.path(name), recursive=True)
@@ -166,6 +165,20 @@ class Storage:
             for folder in made:
                 with contextlib.suppress(OSError):
                     folder.rmdir()  # only while it is empty
+
+
+def put(fs: Any, source: Any, target: str) -> None:
+    """Copy an open file to a remote store, whole or not at all: closing a file that failed would complete it."""
+    source.seek(0)
+    file = fs.open(target, "wb")
+    try:
+        shutil.copyfileobj(source, file, 1 << 20)
+        file.close()
+    except BaseException:
+        with contextlib.suppress(Exception):
+            file.discard()
+        file.closed = True
+        raise
 
 
 def writing_failed(target: str, error: Exception) -> UserError:

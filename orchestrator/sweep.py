@@ -17,6 +17,7 @@ from orchestrator.errors import UserError
 from orchestrator.job import CHANGED
 from orchestrator.leaderboard import rank
 from orchestrator.mailbox import open_mailbox
+from orchestrator.patience import PATIENCE, is_passing, patiently
 from orchestrator.plan import Plan
 from orchestrator.ray_storage import ray_storage
 from orchestrator.results import TRIALS, Row, make_row, write_row
@@ -56,22 +57,40 @@ def run_sweep(
         plan: what every trial shares.
         fixed: dotted settings that the user gave; no dimensions of the search.
         log: a local folder for Ray's own files.
+
+    Raises:
+        UserError: results could not be written, or the dataset changed; the rows until then are written.
     """
-    settings, run = plan.settings, plan.run
-    mailbox = open_mailbox()
-    journal = run.local(JOURNAL) if run.is_local else log / JOURNAL
-    recorder = Recorder(plan, watcher, mailbox, journal)
-    path, filesystem = ray_storage(run)
-    space = Space(settings, fixed)
-    tuner = ray.tune.Tuner(
+    run, mailbox = plan.run, open_mailbox()
+    recorder = Recorder(plan, watcher, mailbox, run.local(JOURNAL) if run.is_local else log / JOURNAL)
+    try:
+        _tuner(plan, trials, fixed, capacity, recorder).fit()
+    except Exception as error:
+        # Tune's and Optuna's own files lie under STORAGE too; what botocore raises is no OSError
+        if isinstance(error, UserError) or not (isinstance(error, OSError) or is_passing(error)):
+            raise
+        recorder.fault = recorder.fault or writing_failed(run.uri, error)
+    finally:
+        recorder.close_open_trials("the sweep ended" if recorder.fault else "interrupted by the user")
+        ray.kill(mailbox)
+    if recorder.fault:
+        raise recorder.fault
+    return Outcome(recorder.rows, interrupted=len(recorder.rows) < trials or recorder.stopped)
+
+
+def _tuner(plan: Plan, trials: int, fixed: Mapping[str, Any], capacity: Capacity, recorder: Recorder) -> ray.tune.Tuner:
+    """The sweep as Ray Tune takes it."""
+    settings = plan.settings
+    path, filesystem = ray_storage(plan.run)
+    return ray.tune.Tuner(
         ray.tune.with_resources(
             ray.tune.with_parameters(
                 run_trial,
                 base=settings.flat(),
                 data=plan.data.uri,
                 fingerprint=plan.fingerprint,
-                run=run.uri,
-                mailbox=mailbox,
+                run=plan.run.uri,
+                mailbox=recorder.mailbox,
             ),
             DRIVER_RESOURCES,
         ),
@@ -82,10 +101,10 @@ def run_sweep(
             trial_dirname_creator=_folder_name,
             max_concurrent_trials=min(trials, capacity.concurrent(settings.train)),
             search_alg=StudySearch(
-                space,
+                Space(settings, fixed),
                 plan.task.mode,
                 study=f"{settings.method}/{settings.dataset}/{settings.backbone.name}/{plan.name}",
-                journal=journal,
+                journal=recorder.journal,
                 seed=settings.train.seed,
                 epochs=settings.train.epochs,
                 trials=trials,
@@ -102,17 +121,6 @@ def run_sweep(
             failure_config=ray.tune.FailureConfig(max_failures=0),
         ),
     )
-    try:
-        tuner.fit()
-    except OSError as error:
-        # Tune's and Optuna's own files lie under STORAGE too
-        recorder.fault = recorder.fault or writing_failed(run.uri, error)
-    finally:
-        recorder.close_open_trials("the sweep ended" if recorder.fault else "interrupted by the user")
-        ray.kill(mailbox)
-    if recorder.fault:
-        raise recorder.fault
-    return Outcome(recorder.rows, interrupted=len(recorder.rows) < trials or recorder.stopped)
 
 
 def _folder_name(trial: Any) -> str:
@@ -175,6 +183,7 @@ class Recorder(ray.tune.Callback):
         self.fault: UserError | None = None
         self.rows: list[Row] = []
         self.stopped = False
+        self._patience = PATIENCE
         self._epochs: dict[str, list[dict[str, Any]]] = {}
         self._began: dict[str, float] = {}
         self._choices: dict[str, dict[str, Any]] = {}
@@ -231,11 +240,12 @@ class Recorder(ray.tune.Callback):
         except UserError as error:
             # an exception in a callback would tear Tune down with a traceback; StopAtFault ends it
             self.fault = self.fault or error
+            self._patience = 0  # the other trials need not wait for the store again
         self.watcher.ended(row)
 
     def _keep(self, row: Row) -> None:
         # Ray Train's own checkpoints serve recovery only; early stops would leave them behind
-        (self.plan.run / TRIALS / row.trial / RAY_FOLDER).remove()
+        patiently((self.plan.run / TRIALS / row.trial / RAY_FOLDER).remove, self._patience)
         write_row(self.plan.run, row)
         if not self.plan.run.is_local:
             self.plan.run.write(JOURNAL, self.journal.read_bytes())

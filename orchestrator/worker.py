@@ -13,6 +13,7 @@ import torch
 from orchestrator.engine import OnStep
 from orchestrator.job import Job, run_job
 from orchestrator.ranks import Ranks
+from orchestrator.ray_storage import upload
 
 STEP_LETTERS = 2.0  #: seconds between two words about how far an epoch is
 
@@ -26,7 +27,7 @@ def train_loop(config: dict[str, Any]) -> None:
     def report(record: dict[str, Any] | None, folder: Path | None) -> None:
         # a barrier: every rank reports whenever one does, only the first with a folder
         kept = ray.train.Checkpoint.from_directory(str(folder)) if folder else None
-        ray.train.report(record or {}, checkpoint=kept)
+        ray.train.report(record or {}, checkpoint=kept, checkpoint_upload_fn=upload)
 
     ranks = Ranks(context.get_world_rank(), context.get_world_size())
     device = ray.train.torch.get_device()

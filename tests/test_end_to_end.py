@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from orchestrator.job import CHANGED
 from orchestrator.results import read_rows
 from orchestrator.storage import Storage
 
@@ -110,6 +112,40 @@ def test_a_killed_worker_is_restarted_from_its_last_epoch(polyps: Path) -> None:
     assert killed and process.returncode == 0
     (row,) = read_rows(Storage(str(polyps / "results")), "killed")
     assert [e["epoch"] for e in row["epochs"]] == [1, 2, 3, 4, 5, 6] and row["status"] == "completed"
+
+
+@pytest.mark.slow
+def test_data_ingested_anew_stop_the_sweep(polyps: Path) -> None:
+    shutil.copytree(polyps / "data", polyps / "changing")
+    words = ["sweep", "decoder", "polyps", "--trials", "9", "--epochs", "90", "--name", "changed"]
+    command = [sys.executable, "-c", "import sys; from orchestrator.cli import main; sys.exit(main())", *words]
+    trials = polyps / "results/changed/trials"
+    with subprocess.Popen(
+        [*command, "--data", "changing", "--set", "train.batch=8"], cwd=polyps, stderr=subprocess.PIPE, text=True
+    ) as process:
+        end = time.monotonic() + 200
+        while not list(trials.glob("*/best.safetensors")):  # until an epoch was trained
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.2)
+        for path in sorted((polyps / "raw/images").iterdir())[:20]:
+            _copy_pair(path, polyps / "fewer")
+        samsweep("ingest", "polyps", "--source", "fewer", "--out", "changing", "--replace", cwd=polyps)
+        begun = {folder.name for folder in trials.iterdir()}
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 2 and "Traceback" not in said
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("error: ") and f"dataset 'polyps' {CHANGED}" in last and "another NAME" in last
+    rows = read_rows(Storage(str(polyps / "results")), "changed")
+    assert {r["status"] for r in rows} <= {"failed", "stopped"} and {r["trial"] for r in rows} == begun
+    failed = [r for r in rows if r["status"] == "failed"]
+    assert failed and all(CHANGED in r["cause"] for r in failed)
+
+
+def _copy_pair(image: Path, to: Path) -> None:
+    for kind in ("images", "masks"):
+        (to / kind).mkdir(parents=True, exist_ok=True)
+        (mask_or_image,) = (image.parents[1] / kind).glob(f"{image.stem}.*")
+        shutil.copy(mask_or_image, to / kind)
 
 
 def _worker_of(pid: int) -> int:

@@ -1,0 +1,110 @@
+"""What a trial's driver writes and removes in a store that is away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import botocore.exceptions
+import flaky_store
+import pytest
+from rich.console import Console
+
+from orchestrator import patience, sweep
+from orchestrator.errors import UserError
+from orchestrator.plan import Plan, make_plan
+from orchestrator.results import read_rows
+from orchestrator.runtime import Capacity
+from orchestrator.single import TRIAL, train_here
+from orchestrator.storage import Storage
+
+AWAY = botocore.exceptions.EndpointConnectionError(endpoint_url="http://x")
+
+
+@pytest.fixture
+def store() -> type[flaky_store.FlakyStore]:
+    return flaky_store.fresh()
+
+
+@pytest.fixture
+def plan(tiny_data: Path, store: Any) -> Plan:
+    changes = {"train.epochs": 1, "train.batch": 4, "train.precision": "fp32"}
+    return make_plan("decoder", "tiny", changes, Storage(str(tiny_data)), Storage("flaky://bucket"), "run")
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Time that passes by sleeping alone; its pauses."""
+    slept: list[float] = []
+    monkeypatch.setattr(patience.time, "sleep", slept.append)
+    monkeypatch.setattr(patience.time, "monotonic", lambda: sum(slept))
+    return slept
+
+
+@pytest.fixture
+def recorder(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> sweep.Recorder:
+    """Of a sweep with three open trials."""
+    monkeypatch.setattr(sweep.ray, "get", lambda said: said)
+    (tmp_path / "study.journal").write_bytes(b"journal")
+    watcher = SimpleNamespace(epoch=lambda *_: None, ended=lambda row: None)
+    mailbox = SimpleNamespace(close=SimpleNamespace(remote=lambda trial: None))
+    recorder = sweep.Recorder(plan, watcher, mailbox, tmp_path / "study.journal")
+    for name in "abc":
+        plan.run.write(f"trials/{name}/ray/checkpoint/state.pt", b"x")
+        recorder.on_trial_start(0, [], SimpleNamespace(trial_id=name, config={}))
+    return recorder
+
+
+def test_the_end_of_a_trial_waits(recorder: sweep.Recorder, plan: Plan, store: Any, pauses: list[float]) -> None:
+    store.errors.update({name: [AWAY] for name in ("exists", "rm", "open", "close")})
+    store.lost.append(AWAY)
+    recorder.on_trial_complete(0, [], SimpleNamespace(trial_id="a"))
+    assert recorder.fault is None and not any(store.errors.values()) and not store.lost and len(pauses) >= 5
+    assert plan.run.names("trials/a") == ["record.arrow"] and plan.run.names("trials/b") == ["ray"]
+    assert plan.run.read("study.journal") == b"journal"
+
+
+@pytest.mark.parametrize("operation", ["exists", "open"])
+def test_a_store_that_stays_away_ends_the_sweep_in_one_line(
+    operation: str, recorder: sweep.Recorder, store: Any, pauses: list[float]
+) -> None:
+    store.errors[operation] = [AWAY] * 10_000
+    recorder.on_trial_complete(0, [], SimpleNamespace(trial_id="a"))
+    assert sweep.StopAtFault(recorder).stop_all() and 120 < sum(pauses) <= patience.PATIENCE
+    assert "Could not connect" in str(recorder.fault) and "\n" not in str(recorder.fault)
+    if operation == "exists":
+        recorder.close_open_trials("the sweep ended")
+        assert sum(pauses) <= patience.PATIENCE, "each of the others need not wait again"
+    assert {row.status for row in recorder.rows} <= {"pruned", "stopped"}
+
+
+def test_a_sweep_that_cannot_begin_is_told_in_one_line(
+    recorder: sweep.Recorder, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise AWAY
+
+    monkeypatch.setattr(sweep, "_tuner", fail)
+    monkeypatch.setattr(sweep, "open_mailbox", lambda: None)
+    monkeypatch.setattr(sweep.ray, "kill", lambda actor: None)
+    with pytest.raises(UserError, match="flaky://bucket/run: cannot be written .Could not connect"):
+        sweep.run_sweep(plan, 1, {}, Capacity(((2, 0),)), tmp_path, recorder.watcher)
+
+
+def test_a_single_trial_waits(plan: Plan, store: Any) -> None:
+    plan.run.write(f"trials/{TRIAL}/other", b"x")
+    store.errors.update({name: [AWAY] for name in ("exists", "rm", "open")})
+    train_here(plan, Console(quiet=True), keep=True)
+    assert not any(store.errors.values())
+    (row,) = read_rows(plan.storage)
+    assert row["status"] == "completed"
+    assert plan.run.names(f"trials/{TRIAL}") == ["best.safetensors", "other", "record.arrow"]
+
+
+def test_a_user_is_told_at_once(plan: Plan, store: Any, pauses: list[float]) -> None:
+    for call in (plan.run.names, plan.run.exists, plan.run.remove):
+        store.errors["exists"] = [AWAY]
+        with pytest.raises(UserError, match="cannot be reached"):
+            call()
+    assert not pauses
