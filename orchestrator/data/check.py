@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
 
 def decode_mask(data: bytes, foreground_above: int) -> NDArray[np.uint8]:
     """An encoded mask as HxW uint8, 1 where its value is above the threshold. Raises BadImage."""
-    return (_plane(open_image(data)) > foreground_above).astype(np.uint8)
+    return (_plane(open_image(data)) > foreground_above).view(np.uint8)
 
 
 def open_image(data: bytes) -> Image.Image:
@@ -67,13 +68,13 @@ def open_image(data: bytes) -> Image.Image:
     return image
 
 
-def _plane(image: Image.Image) -> NDArray[np.int64]:
+def _plane(image: Image.Image) -> NDArray[Any]:
     """The one plane of values HxW that a mask speaks by: grey values, or the indices of a colour palette."""
     if image.mode in ("L", "1") or image.mode.startswith(("I", "F")):
-        return np.asarray(image).astype(np.int64)
+        return np.asarray(image)
     if image.mode == "P" and not _grey_palette(image):
-        return np.asarray(image).astype(np.int64)
-    return np.asarray(image.convert("RGB").convert("L")).astype(np.int64)
+        return np.asarray(image)
+    return np.asarray(image.convert("RGB").convert("L"))
 
 
 def _grey_palette(image: Image.Image) -> bool:
@@ -90,7 +91,7 @@ def binary_threshold(image: Image.Image) -> int:
     255 and no other value looks like a label: a label map of small objects is nearly all 0 as well, and
     a threshold would silently empty it.
     """
-    values = _plane(image)
+    values = _plane(image).astype(np.int64)
     top = int(values.max(initial=0))
     if top == 1 and (values.min() == 0 or image.format not in LOSSY):
         return 0  # coded {0, 1}; a constant 1 is all foreground

@@ -17,7 +17,7 @@ from methods.base import Batch
 from orchestrator.data.ahead import map_ahead
 from orchestrator.data.layers import Bits
 from orchestrator.data.order import Part, sample_seed
-from orchestrator.data.pixels import resize
+from orchestrator.data.pixels import place, resize
 from orchestrator.data.reader import DataSplit, Sample
 from orchestrator.data.view import random_view
 from orchestrator.errors import UserError
@@ -191,7 +191,7 @@ def fit(
     if flip:
         picture, ground = picture[:, ::-1], ground[:, ::-1]
     placed = np.zeros((3, side, side), dtype=np.uint8)
-    placed[:, :height, :width] = picture.transpose(2, 0, 1)
+    place(np.ascontiguousarray(picture), placed)
     below = np.zeros((1, side, side), dtype=np.uint8)
     below[0, :height, :width] = ground
     return placed, below

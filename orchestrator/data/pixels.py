@@ -36,6 +36,12 @@ def decode_jpeg(data: bytes) -> Pixels | None:
     return pixels
 
 
+def place(image: Pixels, planes: NDArray[np.uint8]) -> None:
+    """Put HxWx3 at the top left of 3xSxS, a plane a colour: three times as fast as numpy's transposed copy."""
+    height, width = image.shape[:2]
+    cv2.split(image, [plane[:height, :width] for plane in planes])
+
+
 def resize(image: Pixels, height: int, width: int) -> Pixels:
     """HxWx3 to height x width, bilinear, antialiased where it shrinks: SAM's own preprocessing."""
     rows, columns = image.shape[:2]
