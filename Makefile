@@ -118,5 +118,5 @@ $(BENCH)/.installed: $(VENV)/.installed benchmarks/constraints.txt
 	@touch $@
 
 .PHONY: clean
-clean: ## remove .venv; data/ and results/ stay
-	rm -rf $(VENV) *.egg-info
+clean: ## remove .venv and .venv-bench; data/ and results/ stay
+	rm -rf $(VENV) $(BENCH) *.egg-info

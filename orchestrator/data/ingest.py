@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import cast
 
 from orchestrator.data.layouts.base import Found
-from orchestrator.data.portions import OnRow, Portion, Portioner, Written, cut, here
+from orchestrator.data.portions import OnRows, Portion, Portioner, Written, cut, here
 from orchestrator.data.rows import Source
 from orchestrator.data.schema import Manifest, Skipped
 from orchestrator.data.sources import find_items
@@ -20,7 +19,7 @@ from orchestrator.storage import Storage
 
 Progress = Callable[[int, int, str], None]  #: items done, items in all, the id of the last
 #: Who has the portions written, in whatever order: ``portions.here``, or ``data.on_ray.on_ray``.
-Runner = Callable[[Portioner, Sequence[Portion], OnRow], Iterator[tuple[Portion, Written]]]
+Runner = Callable[[Portioner, Sequence[Portion], OnRows], Generator[tuple[Portion, Written], None, None]]
 NAMED = 5  #: so many further bad files are named in an error
 
 
@@ -80,34 +79,22 @@ def _write(
     """Have every portion written that is not there yet; what became of all."""
     finished = dict(writer.progress.done)
     done = sum(len(p.items) for p in portions if p.key in finished)
-    told = 0  #: rows of the portion at work that were told of already
 
-    def on_row(item: str) -> None:
-        nonlocal done, told
-        done, told = done + 1, told + 1
+    def on_rows(count: int, last: str) -> None:
+        nonlocal done
+        done += count
         if progress:
-            progress(done, len(found.items), item)
+            progress(done, len(found.items), last)
 
     source = Source(str(found.root), layout, found.coding, len(found.classes))
     rest = [p for p in portions if p.key not in finished]
-    portioner = Portioner(source, writer.folder, skip_bad, _threads())
-    if found.problems and not skip_bad:
-        runner = _only_check
-    with closing(cast(Generator[tuple[Portion, Written], None, None], runner(portioner, rest, on_row))) as coming:
+    portioner = Portioner(source, writer.folder, skip_bad, _threads(), write=skip_bad or not found.problems)
+    with closing(runner(portioner, rest, on_rows)) as coming:
         for portion, written in coming:
-            if told == 0 and portion.items:
-                done += len(portion.items) - 1
-                on_row(portion.items[-1].id)
-            told = 0
             finished[portion.key] = written
             if written.shard or (skip_bad and written.bad):
                 writer.put(portion.key, written)  # what was only checked is no progress
     return finished
-
-
-def _only_check(portioner: Portioner, portions: Sequence[Portion], on_row: OnRow) -> Iterator[tuple[Portion, Written]]:
-    for portion in portions:
-        yield portion, portioner(portion, on_row, write=False)
 
 
 def _check_coding(found: Found, task: str) -> None:

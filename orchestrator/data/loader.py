@@ -18,6 +18,7 @@ from orchestrator.data.ahead import map_ahead
 from orchestrator.data.layers import Bits
 from orchestrator.data.order import Part, sample_seed
 from orchestrator.data.pixels import place, resize
+from orchestrator.data.prefetch import fetched_ahead
 from orchestrator.data.reader import DataSplit, Sample
 from orchestrator.data.view import random_view
 from orchestrator.errors import UserError
@@ -75,7 +76,9 @@ class Loader:
         return len(self.batches)
 
     def __iter__(self) -> Generator[Batch, None, None]:
-        return self._by_processes() if self.processes else self._by_threads()
+        rows = [int(i) for indices, _ in self.batches for i in indices]
+        with fetched_ahead(self.split, rows):
+            yield from self._by_processes() if self.processes else self._by_threads(rows)
 
     def batch(self, number: int) -> Batch:
         """Batch ``number``, made by the caller itself."""
@@ -97,8 +100,7 @@ class Loader:
                 raise made
             yield made
 
-    def _by_threads(self) -> Generator[Batch, None, None]:
-        rows = [int(i) for indices, _ in self.batches for i in indices]
+    def _by_threads(self, rows: list[int]) -> Generator[Batch, None, None]:
         largest = max((len(indices) for indices, _ in self.batches), default=1)
         window = max(self.threads, AHEAD * largest)
         with closing(map_ahead(self._prepare, rows, self.threads, window)) as samples:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import ray
 from ray.exceptions import RayTaskError
 
-from orchestrator.data.portions import OnRow, Portion, Portioner, Written
+from orchestrator.data.portions import OnRows, Portion, Portioner, Written
 from orchestrator.errors import UserError
 
 AHEAD = 2  #: portions that wait beside each one at work
 
 
-def on_ray(portioner: Portioner, portions: Sequence[Portion], on_row: OnRow) -> Iterator[tuple[Portion, Written]]:
+def on_ray(
+    portioner: Portioner, portions: Sequence[Portion], on_rows: OnRows
+) -> Generator[tuple[Portion, Written], None, None]:
     """Each portion as it is finished, on whichever node; one core each.
 
     A portion whose node is lost is written anew. Leaving early cancels what is at work. Raises UserError for
     what a worker could not write, or a node that does not see the source.
     """
-    task = ray.remote(num_cpus=1, max_retries=3)(_write)
+    task = ray.remote(num_cpus=1, max_retries=3, scheduling_strategy="SPREAD")(_write)
     alone = replace(portioner, threads=1)
     cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
     rest = iter(portions)
@@ -34,7 +36,9 @@ def on_ray(portioner: Portioner, portions: Sequence[Portion], on_row: OnRow) -> 
                 return
             ready, _ = ray.wait(list(at_work))
             portion = at_work.pop(ready[0])
-            yield portion, _got(ready[0])
+            written = _got(ready[0])
+            on_rows(len(portion.items), portion.items[-1].id)
+            yield portion, written
     finally:
         for reference in at_work:
             ray.cancel(reference, force=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.data.ahead import map_ahead
@@ -15,7 +15,7 @@ from orchestrator.data.schema import SCHEMA_VERSION, Shard, Skipped
 from orchestrator.data.shardfile import ShardFile
 from orchestrator.storage import Storage
 
-OnRow = Callable[[str], None]  #: told the id of each item that was read
+OnRows = Callable[[int, str], None]  #: told how many more items were read, and the id of the last
 
 
 @dataclass(frozen=True)
@@ -47,29 +47,31 @@ class Portioner:
     folder: Storage  #: of the dataset
     skip_bad: bool
     threads: int
+    write: bool = True  #: else items are only checked
 
-    def __call__(self, portion: Portion, on_row: OnRow | None = None, write: bool = True) -> Written:
-        """Write a portion's shard. With bad items and without ``skip_bad`` it is not written, only checked."""
+    def __call__(self, portion: Portion, on_rows: OnRows = lambda count, last: None) -> Written:
+        """Write a portion's shard, but for one with bad items where these are not to be skipped."""
         bad: list[Skipped] = []
         rows = map_ahead(self.source.read, portion.items, self.threads, 2 * self.threads)
         with closing(rows), ShardFile(self.folder, portion.split, portion.number) as file:
             for item, outcome in zip(portion.items, rows, strict=True):
                 if isinstance(outcome, Skipped):
                     bad.append(outcome)
-                elif write and (self.skip_bad or not bad):
+                elif self.write and (self.skip_bad or not bad):
                     file.add(outcome)
-                if on_row:
-                    on_row(item.id)
-            usable = write and file.rows and (self.skip_bad or not bad)
+                on_rows(1, item.id)
+            usable = file.rows and (self.skip_bad or not bad)
             return Written(file.finish() if usable else None, tuple(bad))
 
 
-def here(portioner: Portioner, portions: Sequence[Portion], on_row: OnRow) -> Iterator[tuple[Portion, Written]]:
+def here(
+    portioner: Portioner, portions: Sequence[Portion], on_rows: OnRows
+) -> Generator[tuple[Portion, Written], None, None]:
     """One portion after the other in this process, whose threads share its rows."""
-    write = True
     for portion in portions:
-        written = portioner(portion, on_row, write)
-        write = write and (portioner.skip_bad or not written.bad)
+        written = portioner(portion, on_rows)
+        if written.bad and not portioner.skip_bad:
+            portioner = replace(portioner, write=False)  # it ends with an error: the rest is looked at, no more
         yield portion, written
 
 

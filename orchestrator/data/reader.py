@@ -52,7 +52,7 @@ class DataSplit:
         self._rows = np.asarray(rows, dtype=np.int64)
         self._ends = np.cumsum([shard.rows for shard in shards], dtype=np.int64).tolist()
         self._opened: dict[int, OpenedShard] = {}
-        self._lock = threading.Lock()
+        self._locks = [threading.Lock() for _ in shards]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -124,12 +124,19 @@ class DataSplit:
     def open_shards(self) -> None:
         """Open (and fetch, where remote) every shard now rather than at its first read."""
         for number in range(len(self._shards)):
-            self._shard(number)
+            self.open_shard(number)
+
+    def shards_to_fetch(self, rows: Sequence[int]) -> list[int]:
+        """The shards of a remote store that ``rows`` lie in and that are not open yet, by first use."""
+        if self._folder.is_local:
+            return []
+        numbers = np.searchsorted(self._ends, self._rows[np.asarray(rows, dtype=np.int64)], side="right")
+        return [number for number in dict.fromkeys(numbers.tolist()) if number not in self._opened]
 
     def _column(self, name: str) -> list[str]:
         values: list[str] = []
         for number in range(len(self._shards)):
-            values += self._shard(number).column(name)
+            values += self.open_shard(number).column(name)
         return [values[row] for row in self._rows.tolist()]
 
     def _at(self, i: int) -> tuple[OpenedShard, int]:
@@ -137,20 +144,21 @@ class DataSplit:
             raise IndexError(f"row {i} of {len(self)}")
         row = int(self._rows[i])
         number = bisect.bisect_right(self._ends, row)
-        return self._shard(number), row - (self._ends[number - 1] if number else 0)
+        return self.open_shard(number), row - (self._ends[number - 1] if number else 0)
 
-    def _shard(self, number: int) -> OpenedShard:
-        with self._lock:
+    def open_shard(self, number: int) -> OpenedShard:
+        """Shard ``number``, fetched where it is remote. Who wants another one at the same time does not wait."""
+        with self._locks[number]:
             if number not in self._opened:
                 self._opened[number] = OpenedShard(self._folder, self._shards[number])
             return self._opened[number]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": {}, "_lock": None}
+        return {**self.__dict__, "_opened": {}, "_locks": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._lock = threading.Lock()
+        self._locks = [threading.Lock() for _ in self._shards]
 
 
 _MASK = ("id", "mask", "coding", "foreground_above", "height", "width")

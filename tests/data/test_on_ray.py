@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from data_samples import files, put_pair
+from ray.cluster_utils import Cluster
 
 from orchestrator.data.ingest import ingest
 from orchestrator.data.on_ray import on_ray
@@ -37,9 +38,19 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with ray_cluster(tmp_path_factory.mktemp("log") / "ray.log", dashboard=False):
-        yield
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two nodes of one core each, joined as any cluster is."""
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    nodes.add_node(num_cpus=1)
+    before = os.environ.get("RAY_ADDRESS")
+    os.environ["RAY_ADDRESS"] = nodes.address
+    try:
+        with ray_cluster(tmp_path_factory.mktemp("log") / "ray.log") as (capacity, _):
+            assert len(capacity.nodes) == 2
+            yield nodes
+    finally:
+        os.environ.pop("RAY_ADDRESS") if before is None else os.environ.update(RAY_ADDRESS=before)
+        nodes.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +60,7 @@ def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_the_same_bytes(source: Path, whole: Path, tmp_path: Path, cluster: None) -> None:
+def test_the_same_bytes(source: Path, whole: Path, tmp_path: Path, cluster: Cluster) -> None:
     seen: list[int] = []
     out = Storage(str(tmp_path))
     ingest("own", source, out, runner=on_ray, progress=lambda d, t, i: seen.append(d), **HOW)  # type: ignore[arg-type]
@@ -57,11 +68,23 @@ def test_the_same_bytes(source: Path, whole: Path, tmp_path: Path, cluster: None
     assert seen == sorted(seen) and seen[-1] == 72
 
 
-def test_errors_of_the_tasks_are_the_users(source: Path, tmp_path: Path, cluster: None) -> None:
+def test_errors_of_the_tasks_are_the_users(source: Path, tmp_path: Path, cluster: Cluster) -> None:
     how = {**HOW, "skip_bad": False}
     with pytest.raises(UserError, match=r"train/images/007.jpg: not an image of a known format"):
         ingest("own", source, Storage(str(tmp_path / "out")), runner=on_ray, **how)  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_lost_node_takes_no_shard_with_it(source: Path, whole: Path, tmp_path: Path, cluster: Cluster) -> None:
+    lost = cluster.add_node(num_cpus=1)
+
+    def lose(done: int, total: int, item: str) -> None:
+        if done > 20 and lost in cluster.list_all_nodes():
+            cluster.remove_node(lost, allow_graceful=False)
+
+    ingest("own", source, Storage(str(tmp_path)), runner=on_ray, progress=lose, **HOW)  # type: ignore[arg-type]
+    assert lost not in cluster.list_all_nodes()
+    assert files(tmp_path) == files(whole)
 
 
 KILLED = """

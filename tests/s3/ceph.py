@@ -13,6 +13,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PROGRAMS = ("ceph", "ceph-mon", "ceph-mgr", "ceph-osd", "radosgw", "radosgw-admin", "ceph-authtool", "monmaptool")
@@ -55,9 +56,30 @@ def missing() -> list[str]:
     return [p for p in PROGRAMS if shutil.which(p) is None]
 
 
+@dataclass
+class Gateway:
+    """The S3 side of it, which can go away and come back."""
+
+    config: Path
+    port: int
+    environment: dict[str, str] = field(default_factory=dict)  #: what reaches it
+    _process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._process = _start("radosgw", "-c", self.config, "-n", "client.rgw", "-f")
+        _until(lambda: _answers(self.port), 60)
+
+    def stop(self) -> None:
+        """End it at once; what it stored stays."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+
 @contextmanager
-def gateway(root: Path) -> Iterator[dict[str, str]]:
-    """Start Ceph under ``root``; yields the environment that reaches its S3 gateway. Stops what it started."""
+def gateway(root: Path) -> Iterator[Gateway]:
+    """Start Ceph under ``root``; yields its S3 gateway. Stops what it started."""
     mon, port = _free_port(), _free_port()
     fsid = str(uuid.uuid4())
     for name in ("mon", "mgr", "osd"):
@@ -71,6 +93,7 @@ def gateway(root: Path) -> Iterator[dict[str, str]]:
     _run("ceph-mon", "-c", config, "--mkfs", "-i", "a", "--monmap", root / "monmap", "--keyring", root / "keyring")
     shutil.copy(root / "keyring", root / "mon" / "keyring")
     started: list[subprocess.Popen[bytes]] = []
+    s3 = Gateway(config, port)
     try:
         started.append(_start("ceph-mon", "-c", config, "-i", "a", "-f"))
         _until(lambda: _run("ceph", "-c", config, "--connect-timeout", "5", "-s"), 30)
@@ -78,19 +101,20 @@ def gateway(root: Path) -> Iterator[dict[str, str]]:
         _run("ceph", "-c", config, "osd", "new", osd := str(uuid.uuid4()))
         _run("ceph-osd", "-c", config, "-i", "0", "--mkfs", "--osd-uuid", osd)
         started.append(_start("ceph-osd", "-c", config, "-i", "0", "-f"))
-        started.append(_start("radosgw", "-c", config, "-n", "client.rgw", "-f"))
+        s3.start()
         user = json.loads(
             _run("radosgw-admin", "-c", config, "user", "create", "--uid", "test", "--display-name", "test")
         )
-        _until(lambda: _answers(port), 60)
         keys = user["keys"][0]
-        yield {
+        s3.environment |= {
             "AWS_ACCESS_KEY_ID": keys["access_key"],
             "AWS_SECRET_ACCESS_KEY": keys["secret_key"],
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
             "AWS_DEFAULT_REGION": "us-east-1",
         }
+        yield s3
     finally:
+        s3.stop()
         for process in reversed(started):
             process.terminate()
         for process in started:
@@ -151,7 +175,7 @@ if __name__ == "__main__":
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder, gateway(Path(folder)) as found:
-        for key, value in found.items():
+        for key, value in found.environment.items():
             print(f"export {key}={value}")
         sys.stdout.flush()
         signal.pause()
