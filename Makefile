@@ -78,7 +78,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 .PHONY: test
 test: $(VENV)/.installed ## the quick suite
-	@$(BIN)/python -m pytest -m 'not s3 and not slow'
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not s3 and not slow' -n auto --dist loadfile
 
 .PHONY: test-faults
 test-faults: $(VENV)/.installed ## killed workers and failing trials on a real Ray

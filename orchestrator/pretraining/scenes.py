@@ -61,4 +61,5 @@ def _draw(what: tuple[str, int, int]) -> tuple[str, Row]:
         foreground_above=0,
         source=name,
         layers=len(masks),
+        coding="layers",
     )

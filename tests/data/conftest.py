@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
 import pytest
-from data_samples import encode, ground, picture, put_pair
+from data_samples import encode, ground, picture, put_pair, real
 
 from orchestrator.data.schema import Manifest, Row
 from orchestrator.data.writer import DatasetWriter
@@ -56,10 +55,4 @@ def write() -> Callable[..., Manifest]:
 @pytest.fixture(scope="session")
 def kvasir() -> Path:
     """200 real pairs beside the project; see the README there."""
-    path = Path(__file__).parents[2].parent / "shared" / "data" / "kvasir_seg"
-    if not path.is_dir():
-        message = f"{path} is missing: real data for this test"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return path
+    return real("kvasir_seg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,14 @@ from orchestrator.data.reader import DataSplit
 from orchestrator.data.schema import Manifest
 from orchestrator.errors import UserError
 from orchestrator.storage import Storage
+
+
+def real(name: str) -> Path:
+    """A folder of real data beside the project; see the README there. Skips, or fails in CI, where it is missing."""
+    path = Path(__file__).parents[2].parent / "shared" / "data" / name
+    if not path.is_dir():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{path} is missing: real data for this test")
+    return path
 
 
 def encode(array: np.ndarray, kind: str = "PNG", **options: object) -> bytes:

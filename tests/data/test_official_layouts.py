@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_samples import encode, ground, picture
+from data_samples import encode, ground, picture, real
 from PIL import Image
 
 from orchestrator.data.catalogue import CATALOGUE
@@ -153,15 +153,13 @@ def test_camvid(source: Path, form: str) -> None:
 
 
 def test_real_camvid(tmp_path: Path) -> None:
-    real = Path(__file__).parents[2].parent / "shared/data/camvid"
-    if not real.is_dir():
-        pytest.skip(f"{real} is missing: real data for this test")
+    folder = real("camvid")
     (tmp_path / "source").mkdir()
-    (tmp_path / "source/CamVid").symlink_to(real)
+    (tmp_path / "source/CamVid").symlink_to(folder)
     dataset = taken(tmp_path / "source", "camvid")
     assert [dataset.manifest.rows(s) for s in ("train", "val", "test")] == [60, 20, 20]
     one = dataset.split("test").read(0)
-    raw = np.asarray(Image.open(real / f"masks/test/{one.id}.png"))
+    raw = np.asarray(Image.open(folder / f"masks/test/{one.id}.png"))
     assert one.labels is not None and ((one.labels == raw) | ((raw == 11) & (one.labels == VOID))).all()
 
 
@@ -338,14 +336,12 @@ def test_coco_panoptic(source: Path, below: str) -> None:
 
 
 def test_real_coco_panoptic(tmp_path: Path) -> None:
-    real = Path(__file__).parents[2].parent / "shared/data/coco_panoptic"
-    if not real.is_dir():
-        pytest.skip(f"{real} is missing: real data for this test")
+    folder = real("coco_panoptic")
     source = tmp_path / "source"
-    shutil.copytree(real / "images", source / "val2017")
-    shutil.copytree(real / "masks", source / "annotations/panoptic_val2017")
-    shutil.copy(real / "panoptic_examples.json", source / "annotations/panoptic_val2017.json")
-    told = json.loads((real / "panoptic_examples.json").read_text())
+    shutil.copytree(folder / "images", source / "val2017")
+    shutil.copytree(folder / "masks", source / "annotations/panoptic_val2017")
+    shutil.copy(folder / "panoptic_examples.json", source / "annotations/panoptic_val2017.json")
+    told = json.loads((folder / "panoptic_examples.json").read_text())
     dataset = taken(source, "coco_panoptic")
     assert len(dataset.manifest.classes) == 133
     for sample in samples(dataset, "test").values():
