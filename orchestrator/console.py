@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Sequence
 from typing import IO, Any
 
 from rich.console import Console, Group
@@ -23,10 +25,10 @@ SHOWN = 12  #: trials on the screen
 
 
 class SweepView:
-    """Follows a sweep; a context manager around it."""
+    """Follows a sweep; a context manager around it. ``before``: the rows of what it goes on from."""
 
-    def __init__(self, plan: Plan, trials: int, screen: IO[str]) -> None:
-        self.plan, self.trials = plan, trials
+    def __init__(self, plan: Plan, trials: int, screen: IO[str], before: Sequence[Row] = ()) -> None:
+        self.plan, self.trials, self.before = plan, trials, before
         self.console = Console(file=screen, markup=False, highlight=False)
         self.metric = METRICS[plan.task.objective].label
         self.epochs: dict[str, dict[str, Any]] = {}
@@ -86,19 +88,19 @@ class SweepView:
         return Text(f"{self.plan.name}  {self._summary()}", style="bold")
 
     def _summary(self) -> str:
-        values = [r["best"] for r in self.epochs.values()]
+        values = [r["best"] for r in self.epochs.values()] + [r.best for r in self.before if math.isfinite(r.best)]
         best = (max if self.plan.task.mode == "max" else min)(values) if values else None
         shown = f"best {self.metric} {best:.4f}" if best is not None else "starting"
-        return f"{len(self.ended_rows)}/{self.trials} trials, {shown}, {self._left()}"
+        return f"{len(self.before) + len(self.ended_rows)}/{self.trials} trials, {shown}, {self._left()}"
 
     def _left(self) -> str:
         """Time left if every trial to come runs all its epochs."""
-        total = self.plan.settings.train.epochs
+        total, here = self.plan.settings.train.epochs, self.trials - len(self.before)
         done = sum(r["epoch"] for r in self.epochs.values())
         skipped = sum(total - self.epochs[t]["epoch"] for t in self.ended_rows if t in self.epochs)
         if not done:
             return "time left unknown"
-        seconds = (time.monotonic() - self.began) / done * (self.trials * total - skipped - done)
+        seconds = (time.monotonic() - self.began) / done * (here * total - skipped - done)
         return f"about {max(0, seconds) / 60:.0f} min left" if seconds > 90 else f"about {max(0, seconds):.0f} s left"
 
     def _line(self, text: str) -> None:

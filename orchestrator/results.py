@@ -8,7 +8,7 @@ import math
 import os
 import platform
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -165,6 +165,15 @@ def make_row(
         seconds=seconds,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def from_record(record: dict[str, Any]) -> Row:
+    """A row that was read back (``read_rows``), as it was written."""
+    epochs = [dict(epoch) for epoch in record["epochs"]]
+    if epochs:
+        last = ("best", "best_epoch", "chosen_on", "trained_parameters", "test")
+        epochs[-1] |= {name: record[name] for name in last}
+    return Row(**{f.name: record[f.name] for f in fields(Row) if f.name in record} | {"epochs": epochs})
 
 
 def write_row(run: Storage, row: Row) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 from orchestrator.config import Settings
 from orchestrator.errors import UserError
 
+TRIAL = "choice.trial"  #: what a trial is told of its own name, among its choices
+
 
 def chosen_settings(choices: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings among a trial's choices; ``choice.*`` only steered the space."""
+    """The settings among a trial's choices; ``choice.*`` only steered the space (or names the trial)."""
     return {name: value for name, value in choices.items() if not name.startswith("choice.")}
 
 
@@ -44,6 +46,12 @@ class Space:
         """What to try before the sampler has a say: every point of a finite space, else the defaults."""
         default = self.default_point()
         return self.all_points() or ([default] if default is not None else [])
+
+    def describe(self) -> list[str]:
+        """Its dimensions, as they are asked for when everything has its default: name, kind, range."""
+        recorder = _Defaults(self.settings)
+        self(recorder)
+        return sorted(recorder.dimensions)
 
     def all_points(self) -> list[dict[str, Any]] | None:
         """Every point of a space of categories alone; None where it is not finite (or has too many)."""
@@ -85,13 +93,17 @@ class _Defaults:
 
     def __init__(self, flat: Mapping[str, Any]) -> None:
         self.flat, self.point, self.inside = flat, dict[str, Any](), True
+        self.dimensions: list[str] = []
 
     def suggest_float(self, name: str, low: float, high: float, **kw: Any) -> float:
+        how = "".join(f" {key}={value}" for key, value in sorted(kw.items()))
+        self.dimensions.append(f"{name} in [{low}, {high}]{how}")
         return self._take(name, low <= self.flat[name] <= high)
 
     suggest_int = suggest_float
 
     def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
+        self.dimensions.append(f"{name} of {list(choices)}")
         if name not in self.flat:
             self.point[name] = choices[0]
             return choices[0]

@@ -58,6 +58,14 @@ class Storage:
     def __truediv__(self, name: str) -> Storage:
         return Storage(f"{self.uri}/{name}")
 
+    @property
+    def parent(self) -> Storage:
+        return Storage(self.uri.rpartition("/")[0] or "/")
+
+    @property
+    def name(self) -> str:
+        return self.uri.rpartition("/")[2]
+
     def path(self, name: str = "") -> str:
         """The path as the filesystem itself spells it (without ``s3://``)."""
         full = f"{self.uri}/{name}" if name else self.uri

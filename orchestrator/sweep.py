@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import ray
@@ -20,14 +21,15 @@ from orchestrator.mailbox import open_mailbox
 from orchestrator.patience import PATIENCE, is_passing, patiently
 from orchestrator.plan import Plan
 from orchestrator.ray_storage import ray_storage
-from orchestrator.results import TRIALS, Row, make_row, write_row
+from orchestrator.results import TRIALS, Row, from_record, make_row, read_rows, write_row
 from orchestrator.runtime import Capacity
-from orchestrator.space import Space
-from orchestrator.storage import writing_failed
+from orchestrator.space import TRIAL, Space
+from orchestrator.storage import Storage, writing_failed
 from orchestrator.study import FILE as JOURNAL
-from orchestrator.study import StudySearch
+from orchestrator.study import Ended, Past, StudySearch, trial_name
 from orchestrator.trial import METRIC, RAY_FOLDER, run_trial
 
+TUNE = "tune"  #: Tune's own folder in a run's
 #: A trial's driver asks for no CPU, which the workers need, but for a sliver of the head node, where it waits.
 DRIVER_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.0001}
 
@@ -51,7 +53,7 @@ class Outcome:
 def run_sweep(
     plan: Plan, trials: int, fixed: Mapping[str, Any], capacity: Capacity, log: Path, watcher: Watcher
 ) -> Outcome:
-    """Run ``trials`` trials and write a row for each.
+    """Run ``trials`` trials and write a row for each; or, of a sweep that was cut off, those that have none yet.
 
     Args:
         plan: what every trial shares.
@@ -62,9 +64,15 @@ def run_sweep(
         UserError: results could not be written, or the dataset changed; the rows until then are written.
     """
     run, mailbox = plan.run, open_mailbox()
-    recorder = Recorder(plan, watcher, mailbox, run.local(JOURNAL) if run.is_local else log / JOURNAL)
+    journal = run.local(JOURNAL) if run.is_local else log / JOURNAL
+    if not run.is_local and run.exists(JOURNAL):
+        journal.write_bytes(run.read(JOURNAL))
+    recorder = Recorder(plan, watcher, mailbox, journal)
+    recorder.rows = ended_rows(run)
     try:
-        _tuner(plan, trials, fixed, capacity, recorder).fit()
+        if (rest := trials - len(recorder.rows)) > 0:
+            run.remove(TUNE)  # of a sweep that was cut off: what counts lies in the study and in the trials
+            _tuner(plan, trials, rest, fixed, capacity, recorder).fit()
     except Exception as error:
         # Tune's and Optuna's own files lie under STORAGE too; what botocore raises is no OSError
         if isinstance(error, UserError) or not (isinstance(error, OSError) or is_passing(error)):
@@ -78,10 +86,28 @@ def run_sweep(
     return Outcome(recorder.rows, interrupted=len(recorder.rows) < trials or recorder.stopped)
 
 
-def _tuner(plan: Plan, trials: int, fixed: Mapping[str, Any], capacity: Capacity, recorder: Recorder) -> ray.tune.Tuner:
-    """The sweep as Ray Tune takes it."""
+def ended_rows(run: Storage) -> list[Row]:
+    """The rows of a run's trials that are over; one that was stopped with its sweep is not."""
+    rows = [from_record(record) for record in read_rows(run.parent, run.name)]
+    return [row for row in rows if row.status != "stopped"]
+
+
+def _tuner(
+    plan: Plan, trials: int, rest: int, fixed: Mapping[str, Any], capacity: Capacity, recorder: Recorder
+) -> ray.tune.Tuner:
+    """The sweep as Ray Tune takes it: the ``rest`` of its ``trials``."""
     settings = plan.settings
     path, filesystem = ray_storage(plan.run)
+    search = StudySearch(
+        Space(settings, fixed),
+        plan.task.mode,
+        study=f"{settings.method}/{settings.dataset}/{settings.backbone.name}/{plan.name}",
+        journal=recorder.journal,
+        seed=settings.train.seed,
+        epochs=settings.train.epochs,
+        trials=trials,
+        ended={row.trial: Ended(row.status, row.best) for row in recorder.rows},
+    )
     return ray.tune.Tuner(
         ray.tune.with_resources(
             ray.tune.with_parameters(
@@ -97,22 +123,14 @@ def _tuner(plan: Plan, trials: int, fixed: Mapping[str, Any], capacity: Capacity
         tune_config=ray.tune.TuneConfig(
             metric=METRIC,
             mode=plan.task.mode,
-            num_samples=trials,
-            trial_dirname_creator=_folder_name,
-            max_concurrent_trials=min(trials, capacity.concurrent(settings.train)),
-            search_alg=StudySearch(
-                Space(settings, fixed),
-                plan.task.mode,
-                study=f"{settings.method}/{settings.dataset}/{settings.backbone.name}/{plan.name}",
-                journal=recorder.journal,
-                seed=settings.train.seed,
-                epochs=settings.train.epochs,
-                trials=trials,
-            ),
-            scheduler=asha(plan.task.mode, settings.train.epochs),
+            num_samples=rest,
+            trial_dirname_creator=name_of,
+            max_concurrent_trials=min(rest, capacity.concurrent(settings.train)),
+            search_alg=search,
+            scheduler=asha(plan.task.mode, settings.train.epochs, search.past()),
         ),
         run_config=ray.tune.RunConfig(
-            name="tune",
+            name=TUNE,
             storage_path=path,
             storage_filesystem=filesystem,
             callbacks=[recorder],
@@ -123,8 +141,9 @@ def _tuner(plan: Plan, trials: int, fixed: Mapping[str, Any], capacity: Capacity
     )
 
 
-def _folder_name(trial: Any) -> str:
-    return str(trial.trial_id)
+def name_of(trial: Any) -> str:
+    """What we call one of Tune's trials."""
+    return str(trial.config[TRIAL])
 
 
 def trials_of(space: Space, wanted: int) -> int:
@@ -149,22 +168,22 @@ class StopAtFault(ray.tune.Stopper):
 class Asha(ASHAScheduler):
     """ASHA that never cuts the first trial, which is the method's defaults: what the others are held against."""
 
-    first: str | None = None
-
-    def on_trial_add(self, controller: Any, trial: Any) -> None:
-        self.first = self.first or trial.trial_id
-        super().on_trial_add(controller, trial)
-
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         decision: str = super().on_trial_result(controller, trial, result)
-        return self.CONTINUE if trial.trial_id == self.first else decision
+        return self.CONTINUE if name_of(trial) == trial_name(0) else decision
+
+    def remember(self, past: Past, mode: str) -> None:
+        """Fill the rungs with what a trial of an earlier process reached."""
+        for epoch, value in sorted(past.values.items()):
+            for bracket in self._brackets:
+                bracket.on_result(SimpleNamespace(trial_id=past.trial), epoch, value if mode == "max" else -value)
 
 
-def asha(mode: str, epochs: int) -> ASHAScheduler | None:
+def asha(mode: str, epochs: int, past: Sequence[Past] = ()) -> ASHAScheduler | None:
     """ASHA on epochs: from a third of them on, a trial must be in the better half. None where it cannot help."""
     if epochs < 3:
         return None
-    return Asha(
+    scheduler = Asha(
         time_attr="epoch",
         metric=None,
         mode=None,
@@ -173,6 +192,9 @@ def asha(mode: str, epochs: int) -> ASHAScheduler | None:
         reduction_factor=2,
         stop_last_trials=False,
     )
+    for trial in past:
+        scheduler.remember(trial, mode)
+    return scheduler
 
 
 class Recorder(ray.tune.Callback):
@@ -193,21 +215,26 @@ class Recorder(ray.tune.Callback):
         return {**self.__dict__, "watcher": None}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._began[trial.trial_id] = time.time()
-        self._choices[trial.trial_id] = dict(trial.config)
-        self._epochs[trial.trial_id] = []
+        name = name_of(trial)
+        self._began[name] = time.time()
+        self._choices[name] = {key: value for key, value in trial.config.items() if key != TRIAL}
+        self._epochs[name] = []
+        self._keep_study()
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
         if "record" in result:
-            self._epochs[trial.trial_id].append(result["record"])
-            self.watcher.epoch(trial.trial_id, self._choices[trial.trial_id], result["record"])
+            name = name_of(trial)
+            self._epochs[name].append(result["record"])
+            self.watcher.epoch(name, self._choices[name], result["record"])
+            self._keep_study()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        done = len(self._epochs[trial.trial_id]) == self.plan.settings.train.epochs
-        self._end(trial.trial_id, "completed" if done else "pruned")
+        name = name_of(trial)
+        done = len(self._epochs[name]) == self.plan.settings.train.epochs
+        self._end(name, "completed" if done else "pruned")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._end(trial.trial_id, "failed")
+        self._end(name_of(trial), "failed")
 
     def close_open_trials(self, cause: str) -> None:
         """Rows for trials that were cut off by what ended the sweep."""
@@ -244,11 +271,20 @@ class Recorder(ray.tune.Callback):
         self.watcher.ended(row)
 
     def _keep(self, row: Row) -> None:
-        # Ray Train's own checkpoints serve recovery only; early stops would leave them behind
-        patiently((self.plan.run / TRIALS / row.trial / RAY_FOLDER).remove, self._patience)
+        # first the row: a trial without one is gone on with, from Ray Train's checkpoint
         write_row(self.plan.run, row)
-        if not self.plan.run.is_local:
-            self.plan.run.write(JOURNAL, self.journal.read_bytes())
+        self._keep_study()
+        if row.status != "stopped":  # early stops would leave them behind
+            patiently((self.plan.run / TRIALS / row.trial / RAY_FOLDER).remove, self._patience)
+
+    def _keep_study(self) -> None:
+        """Put the study beside the results, so that another machine can go on with it."""
+        if self.plan.run.is_local or self.fault:
+            return
+        try:
+            self.plan.run.write(JOURNAL, self.journal.read_bytes(), self._patience)
+        except UserError as error:
+            self.fault, self._patience = error, 0
 
 
 def best_row(rows: list[Row], mode: str) -> Row | None:

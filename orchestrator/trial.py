@@ -20,7 +20,7 @@ from orchestrator.job import Job
 from orchestrator.mailbox import PostEpochs
 from orchestrator.ray_storage import ray_storage
 from orchestrator.results import TRIALS
-from orchestrator.space import chosen_settings
+from orchestrator.space import TRIAL, chosen_settings
 from orchestrator.storage import Storage
 from orchestrator.worker import train_loop
 
@@ -38,18 +38,20 @@ def run_trial(
     choices: dict[str, Any], base: dict[str, Any], data: str, fingerprint: str, run: str, mailbox: Any
 ) -> None:
     """Tune's trainable. ``choices``: what Optuna chose, by dotted key; ``base``: ``Settings.flat()``."""
-    trial = ray.tune.get_context().get_trial_id()
+    trial = choices[TRIAL]
     settings = from_flat(base).replace(chosen_settings(choices))
     job = Job(settings.flat(), data, f"{run}/{TRIALS}/{trial}", fingerprint)
     threading.Thread(target=fit, args=(job, trial, mailbox), daemon=True).start()
     seen = 0
     while (letter := opened(ray.get(mailbox.take.remote(trial)))) is not None:
-        kind, record = letter
-        if kind == "steps" or record["epoch"] <= seen:  # the latter: a worker died after its report and began again
+        kind, content = letter
+        if kind == "steps":
             continue
-        seen = record["epoch"]
-        record.pop("earlier", None)  # of a restarted worker; this driver has seen them
-        ray.tune.report({"epoch": record["epoch"], METRIC: record["best"], "record": record})
+        # a trial that goes on tells the epochs before it again, of which this driver may have seen some or none
+        for record in (*content.pop("earlier", ()), content):
+            if record["epoch"] > seen:
+                seen = record["epoch"]
+                ray.tune.report({"epoch": seen, METRIC: record["best"], "record": record})
 
 
 def opened(letter: tuple[str, Any]) -> tuple[str, Any] | None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.common import add_data, add_json, add_storage, add_verb, console, notes, print_json
 from orchestrator.errors import UserError
+
+if TYPE_CHECKING:
+    from orchestrator.runfile import RunFile
 
 DEFAULT_TRIALS = 6
 GALLERY = 8  #: test images that are drawn after a run
@@ -28,7 +31,21 @@ def add_verbs(verbs: Any) -> None:
         'samsweep sweep mca cod10k --trials 6 --set "train.lr=1e-3"',
     )
     _add_run(p)
-    p.add_argument("--trials", type=int, default=DEFAULT_TRIALS, metavar="N", help=f"default {DEFAULT_TRIALS}")
+    p.add_argument(
+        "--trials", type=int, metavar="N", help=f"in all (default {DEFAULT_TRIALS}); more than before adds some"
+    )
+    p = add_verb(
+        verbs,
+        "resume",
+        resume,
+        "go on with a sweep that was cut off, or add trials to it",
+        "samsweep resume mca-cod10k-20261120-223605",
+    )
+    p.add_argument("name", metavar="NAME", help="of the sweep")
+    p.add_argument("--trials", type=int, metavar="N", help="in all (default: as many as before)")
+    p.add_argument("--data", metavar="URI", help="where its data lie now (default: where they lay)")
+    add_storage(p)
+    add_json(p)
 
 
 def _add_run(p: argparse.ArgumentParser) -> None:
@@ -85,39 +102,73 @@ def train(a: argparse.Namespace) -> int:
 
     if a.local and str(_changes(a).get("train.workers", "1")) != "1":
         raise UserError("WORKERS: --local has one rank; leave --local out")
-    plan = _plan(a)
+    plan = _plan(a, _changes(a))
     if a.local:
         row = single.train_here(plan, notes())
     else:
-        with _session(plan, a) as ray:
+        with _session(plan, _changes(a)) as ray:
             row = single.train_on_ray(ray.plan, ray.screen)
     return _finish(plan, [row], a, interrupted=False)
 
 
 def sweep(a: argparse.Namespace) -> int:
+    from orchestrator import runfile
+    from orchestrator.storage import Storage
+
+    return _sweep(a, _changes(a), runfile.load(Storage(a.storage), a.name) if a.name else None)
+
+
+def resume(a: argparse.Namespace) -> int:
+    from orchestrator import runfile
+    from orchestrator.errors import unknown
+    from orchestrator.storage import Storage
+
+    storage = Storage(a.storage)
+    begun = runfile.load(storage, a.name)
+    if begun is None:
+        raise unknown(f"sweep under {storage.uri}", a.name, [n for n in storage.names() if runfile.load(storage, n)])
+    a.method, a.dataset, a.data = begun.method, begun.dataset, a.data or begun.data
+    return _sweep(a, begun.changes, begun)
+
+
+def _sweep(a: argparse.Namespace, changes: dict[str, Any], begun: RunFile | None) -> int:
+    """Begin a sweep, or go on with one."""
+    from orchestrator import runfile
     from orchestrator.console import SweepView
     from orchestrator.space import Space
-    from orchestrator.sweep import run_sweep, trials_of
+    from orchestrator.storage import Storage
+    from orchestrator.sweep import ended_rows, run_sweep, trials_of
 
-    if a.trials < 1:
-        raise UserError(f"TRIALS={a.trials}: at least 1")
-    plan = _plan(a)
-    fixed = {k: plan.settings.flat()[k] for k in _changes(a)}
-    trials = trials_of(Space(plan.settings, fixed), a.trials)
-    if trials < a.trials:
+    wanted = begun.trials if begun and a.trials is None else a.trials or (0 if a.trials == 0 else DEFAULT_TRIALS)
+    if wanted < 1:
+        raise UserError(f"TRIALS={wanted}: at least 1")
+    plan = _plan(a, changes, continues=begun is not None)
+    fixed = {k: plan.settings.flat()[k] for k in changes}
+    space = Space(plan.settings, fixed)
+    trials = trials_of(space, wanted)
+    if trials < wanted:
         notes().print(f"the search space has {trials} points in all: {trials} trials")
-    with _session(plan, a) as ray, SweepView(ray.plan, trials, ray.screen) as view:
+    now = runfile.describe(plan, changes, space, Storage(a.data), trials)
+    done = []
+    if begun:
+        begun.check_same(now, plan.name)
+        if trials < begun.trials:
+            raise UserError(f"TRIALS={trials}: sweep '{plan.name}' has {begun.trials} already; give as many or more")
+        done = ended_rows(plan.run)
+        notes().print(f"going on with sweep '{plan.name}': {len(done)} of {trials} trials are done")
+    with _session(plan, changes) as ray, SweepView(ray.plan, trials, ray.screen, done) as view:
+        now.save(plan.run)
         outcome = run_sweep(ray.plan, trials, fixed, ray.capacity, ray.folder, view)
     return _finish(plan, outcome.rows, a, outcome.interrupted)
 
 
-def _session(plan: Any, a: argparse.Namespace) -> Any:
+def _session(plan: Any, changes: dict[str, Any]) -> Any:
     from orchestrator.runtime import session
 
     def say(text: str) -> None:
         notes().print(text, style="dim", soft_wrap=True)
 
-    return session(plan, "train.gpus_per_worker" in _changes(a), say)
+    return session(plan, "train.gpus_per_worker" in changes, say)
 
 
 def _changes(a: argparse.Namespace) -> dict[str, Any]:
@@ -143,7 +194,7 @@ def given_changes(named: dict[str, Any], text: str) -> dict[str, Any]:
     return changes
 
 
-def _plan(a: argparse.Namespace) -> Any:
+def _plan(a: argparse.Namespace, changes: dict[str, Any], continues: bool = False) -> Any:
     from orchestrator.console import announce
     from orchestrator.plan import make_plan
     from orchestrator.storage import Storage
@@ -152,11 +203,12 @@ def _plan(a: argparse.Namespace) -> Any:
     plan = make_plan(
         a.method,
         a.dataset,
-        _changes(a),
+        changes,
         Storage(a.data),
         Storage(a.storage),
         a.name,
         note=lambda text: say.print(text, style="dim"),
+        continues=continues,
     )
     announce(plan, a.data, say)
     return plan
@@ -182,18 +234,24 @@ def _finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool
             folder = plan.run / TRIALS / best.trial
             out.print(f"best checkpoint  {folder.path(checkpoint.FILE)}", soft_wrap=True)
             out.print(f"overlays         {plan.run.path('overlays/sheet.png')}", soft_wrap=True)
-            again = f" --storage {shlex.quote(a.storage)}" if a.storage != "results" else ""
             out.print(
-                f"next             samsweep predict --run {plan.name} --images DIR --out DIR{again}",
+                f"next             samsweep predict --run {plan.name} --images DIR --out DIR{_again(a)}",
                 soft_wrap=True,
             )
     if interrupted:
         notes().print(f"interrupted; what was finished is kept under {plan.run.uri}", soft_wrap=True)
+        if plan.run.exists("run.json"):
+            notes().print(f"go on with: samsweep resume {plan.name}{_again(a)}", soft_wrap=True)
         return 130
     if not best:
         cause = next((r.cause for r in rows if r.cause), "no trial completed")
         raise UserError(f"run '{plan.name}' has no completed trial: {cause}")
     return 0
+
+
+def _again(a: argparse.Namespace) -> str:
+    """The option by which another command finds these results."""
+    return f" --storage {shlex.quote(a.storage)}" if a.storage != "results" else ""
 
 
 def _gallery(plan: Any, best: Any) -> list[str]:
