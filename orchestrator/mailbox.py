@@ -14,6 +14,9 @@ from typing import Any
 import ray
 from ray.train import UserCallback
 
+from orchestrator.ray_storage import keep_snapshot
+from orchestrator.storage import Storage
+
 
 class Mailbox:
     """A queue of letters (kind, content) a trial; kinds are ``steps``, ``epoch``, ``done`` and ``failed``."""
@@ -42,11 +45,12 @@ def open_mailbox() -> Any:
 
 
 class PostEpochs(UserCallback):
-    """Runs in the Train controller: posts the first rank's record of each epoch."""
+    """Runs in the Train controller: posts the first rank's record of each epoch. ``folder``: Ray Train's own."""
 
-    def __init__(self, mailbox: Any, trial: str) -> None:
-        self.mailbox, self.trial = mailbox, trial
+    def __init__(self, mailbox: Any, trial: str, folder: Storage) -> None:
+        self.mailbox, self.trial, self.folder = mailbox, trial, folder
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        keep_snapshot(self.folder)
         if metrics[0]:  # within an epoch there is a checkpoint alone
             ray.get(self.mailbox.put.remote(self.trial, "epoch", metrics[0]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from orchestrator.patient_fs import PatientFileSystem
 from orchestrator.storage import Storage
+
+#: Ray Train's list of its checkpoints, and our copy of it.
+SNAPSHOT, KEPT_SNAPSHOT = "checkpoint_manager_snapshot.json", "snapshot_before.json"
 
 
 def ray_storage(storage: Storage) -> tuple[str, Any]:
@@ -39,3 +44,27 @@ def upload(checkpoint: Any, name: str) -> Any:
         with filesystem.open_output_stream(f"{target}/{path.relative_to(folder).as_posix()}") as file:
             file.write(data)
     return ray.train.Checkpoint(target, filesystem)
+
+
+def keep_snapshot(folder: Storage) -> None:
+    """Copy Ray Train's list of checkpoints aside: it is written in place, so that a kill can leave half of it.
+
+    The checkpoint that the copy names outlives the next writing: Ray deletes it only afterwards. Stores show an
+    object only once it is whole and need no copy.
+    """
+    if folder.is_local and folder.exists(SNAPSHOT):
+        folder.write(KEPT_SNAPSHOT, folder.read(SNAPSHOT))
+
+
+def mend_snapshot(folder: Storage) -> None:
+    """Put the copy in the place of a list that a kill cut short; without a copy the trial begins anew."""
+    if not folder.is_local or not folder.exists(SNAPSHOT):
+        return
+    try:
+        json.loads(folder.read(SNAPSHOT))
+    except ValueError:
+        logging.getLogger("samsweep").warning("%s: cut short; going back to the one before", folder.path(SNAPSHOT))
+        if folder.exists(KEPT_SNAPSHOT):
+            folder.write(SNAPSHOT, folder.read(KEPT_SNAPSHOT))
+        else:
+            folder.remove(SNAPSHOT)

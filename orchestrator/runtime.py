@@ -6,8 +6,8 @@ import dataclasses
 import logging
 import math
 import os
-import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,6 +33,8 @@ ENVIRONMENT = {
 }
 #: Ray's object store holds nothing of ours; its default of 30 % of memory would be locked away.
 OBJECT_STORE_BYTES = 256 * 2**20
+ESSENTIAL = {"raylet", "gcs_server"}  #: without these a local Ray is gone
+WATCH_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,20 @@ class Session:
 
 
 @contextmanager
-def session(plan: Plan, gpus_given: bool, say: Callable[[str], None]) -> Iterator[Session]:
+def session(
+    plan: Plan,
+    gpus_given: bool,
+    say: Callable[[str], None],
+    begin: Callable[[], None] = lambda: None,
+    advice: str = "",
+) -> Iterator[Session]:
     """Ray for one run: started (or joined), checked against what a trial needs, and left.
+
+    Should a Ray that was started here die, this process ends with one line and exit code 2.
+
+    Args:
+        begin: puts something into the run's folder before anything else does.
+        advice: what to do when Ray has died.
 
     Raises:
         UserError: Ray does not start, or no trial fits; in the latter case nothing is left behind.
@@ -95,6 +109,7 @@ def session(plan: Plan, gpus_given: bool, say: Callable[[str], None]) -> Iterato
         Capacity(((os.cpu_count() or 1, math.inf),)).concurrent(plan.settings.train)
     fresh = not plan.run.exists()
     with ExitStack() as stack:
+        begin()
         remote = not plan.run.is_local
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="samsweep-"))) if remote else plan.run.local()
         log = folder / "ray.log"
@@ -108,10 +123,11 @@ def session(plan: Plan, gpus_given: bool, say: Callable[[str], None]) -> Iterato
         except UserError:
             stack.close()
             if fresh:
-                shutil.rmtree(folder, ignore_errors=True)
+                plan.run.remove()
             raise
         if dashboard:
             print(f"dashboard: {dashboard}", file=screen)
+        stack.enter_context(watchdog(screen, f"Ray's own processes died; see {log}{advice}"))
         yield Session(plan, capacity, folder, screen)
 
 
@@ -142,6 +158,37 @@ def ray_cluster(log: Path, dashboard: bool = True) -> Iterator[tuple[Capacity, s
         yield Capacity(tuple((n.get("CPU", 0.0), n.get("GPU", 0.0)) for n in nodes)), url
     finally:
         ray.shutdown()
+
+
+def lost_ray() -> bool:
+    """Whether the Ray that this process started has lost one of the processes it cannot be without."""
+    from ray._private import worker
+
+    node = worker._global_node  # nothing public tells
+    return node is not None and any(kind in ESSENTIAL for kind, _ in node.dead_processes())
+
+
+@contextmanager
+def watchdog(screen: IO[str], message: str) -> Iterator[None]:
+    """End this process with one line as soon as its Ray is lost.
+
+    Else it would hang for a while, call trials failed which are not, and at last be ended by Ray without a word.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WATCH_SECONDS):
+            if lost_ray():
+                show_cursor = "\r\x1b[?25h" if screen.isatty() else ""  # a live table hides it
+                screen.write(f"{show_cursor}error: {message}\n")
+                screen.flush()
+                os._exit(2)  # whatever waits for Ray now would wait in vain
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import LOCK_FILE_SUFFIX
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
@@ -31,7 +32,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Past:
-    """A trial of the study that is over, for ASHA's rungs."""
+    """What the study knows of a trial that an earlier process began."""
 
     trial: str
     values: dict[int, float]  #: the best value so far after each epoch
@@ -49,9 +50,11 @@ class StudySearch(OptunaSearch):
     finite is told as FAIL instead of staying RUNNING for ever; steps are our 1-based epochs, which unlike
     ``training_iteration`` do not restart after a resume; and a study that was cut off is gone on with.
 
+    Tune's word that a trial is over is not passed on: ``tell`` does so, once the trial's row is written.
+
     Args:
-        ended: the trials that have rows, by name. What the study says of them is mended to fit. All others
-            that were begun are suggested again first: the same Optuna trial, the same name.
+        ended: the trials that have rows, by name; where the study has them RUNNING, they are told now. All
+            others that were begun are suggested again first: the same Optuna trial, the same name.
     """
 
     def __init__(
@@ -61,14 +64,11 @@ class StudySearch(OptunaSearch):
         study: str,
         journal: Path,
         seed: int,
-        epochs: int,
         trials: int,
         ended: Mapping[str, Ended] | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._epochs, self._base_seed = epochs, seed
-        storage = JournalStorage(JournalFileBackend(str(journal)))
-        fresh = study not in optuna.get_all_study_names(storage)
+        self.journal, self._base_seed = journal, seed
         super().__init__(
             space=space,
             metric=METRIC,
@@ -77,90 +77,102 @@ class StudySearch(OptunaSearch):
                 seed=seed, multivariate=True, group=True, n_startup_trials=startup_trials(trials)
             ),
             study_name=study,
-            storage=storage,
-            points_to_evaluate=space.first_points() if fresh else None,
+            storage=open_journal(journal),
         )
+        for point in space.first_points():
+            self._ot_study.enqueue_trial(point, skip_if_exists=True)
+        self._numbers: dict[str, int] = {}  # by Tune's id
         self._begun = self._reconcile(ended or {})
 
-    @property
-    def begun(self) -> Sequence[str]:
-        """The trials that were begun and have no row: they are suggested first."""
-        return [trial_name(trial.number) for trial in self._begun]
-
-    def past(self) -> list[Past]:
-        """The trials that are over, in the order of their numbers."""
-        begun = set(self.begun)
-        names = [(trial_name(trial.number), trial) for trial in self._told()]
-        return [Past(name, dict(trial.intermediate_values)) for name, trial in names if name not in begun]
+    def before(self) -> tuple[list[Past], list[Past]]:
+        """The trials of an earlier process: those that are over, and those that are gone on with."""
+        begun = {trial.number for trial in self._begun}
+        past = [(trial.number in begun, _past(trial)) for trial in self._told()]
+        return [p for again, p in past if not again], [p for again, p in past if again]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         if trial_id not in self._ot_trials:
-            if self._begun:
-                trial = self._begun.pop(0)
-                self._ot_trials[trial_id] = optuna.trial.Trial(self._ot_study, trial._trial_id)
-            else:
-                self._seed_next()
+            self._ot_trials[trial_id] = self._next()
+            self._numbers[trial_id] = self._ot_trials[trial_id].number
         choices = super().suggest(trial_id)
-        return {**(choices or {}), TRIAL: trial_name(self._ot_trials[trial_id].number)}
+        return {**(choices or {}), TRIAL: trial_name(self._numbers[trial_id])}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        trial = self._ot_trials[trial_id]
         if trial_id in self._completed_trials or not math.isfinite(result.get(METRIC, math.nan)):
             return
-        frozen = self._frozen(trial)
+        frozen = self._frozen(self._numbers[trial_id])
         # what was killed tells its earlier epochs again
         if not frozen.state.is_finished() and result["epoch"] not in frozen.intermediate_values:
-            trial.report(result[METRIC], result["epoch"])
+            self._ot_trials[trial_id].report(result[METRIC], result["epoch"])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        if trial_id in self._completed_trials:
-            return
         self._completed_trials.add(trial_id)
-        trial = self._ot_trials[trial_id]
-        if self._frozen(trial).state.is_finished():  # it was told before its row could be written
+
+    def tell(self, name: str, end: Ended) -> None:
+        """Tell the study that a trial is over; a trial that was only stopped stays RUNNING, to be gone on with."""
+        number = int(name)
+        if end.status == "stopped" or self._frozen(number).state.is_finished():
             return
-        value = (result or {}).get(METRIC, math.nan)
-        if error or not math.isfinite(value):
-            self._ot_study.tell(trial, state=TrialState.FAIL)
-        elif (result or {})["epoch"] < self._epochs:
-            self._ot_study.tell(trial, state=TrialState.PRUNED)
-        else:
-            self._ot_study.tell(trial, value)
-
-    def _reconcile(self, ended: Mapping[str, Ended]) -> list[FrozenTrial]:
-        """Tell the study of trials that have rows but are RUNNING in it; the trials that have none."""
-        begun = []
-        for trial in self._told():
-            end = ended.get(trial_name(trial.number))
-            if end is None:
-                begun.append(trial)
-            elif not trial.state.is_finished():
-                self._tell(trial, end)
-        return begun
-
-    def _tell(self, trial: FrozenTrial, end: Ended) -> None:
         states = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
         state = states.get(end.status, TrialState.FAIL) if math.isfinite(end.best) else TrialState.FAIL
-        self._ot_study.tell(trial.number, end.best if state == TrialState.COMPLETE else None, state=state)
+        self._ot_study.tell(number, end.best if state == TrialState.COMPLETE else None, state=state)
+
+    def _next(self) -> Any:
+        """The trial to suggest, its random numbers dependent on seed and number alone."""
+        if not self._begun:
+            trials = self._ot_study.get_trials(deepcopy=False)
+            waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
+            self._seed_sampler(min(waiting, default=len(trials)))
+            return self._ot_study.ask()
+        trial = self._begun.pop(0)
+        if trial.state.is_finished():  # somebody removed its row: run it again, what was told stays told
+            return optuna.trial.FixedTrial(trial.params, trial.number)
+        self._seed_sampler(trial.number)
+        return optuna.trial.Trial(self._ot_study, trial._trial_id)
+
+    def _seed_sampler(self, number: int) -> None:
+        seeds = np.random.SeedSequence([self._base_seed, number]).generate_state(2)
+        sampler = self._ot_study.sampler
+        sampler._rng.rng.seed(int(seeds[0]))
+        sampler._random_sampler._rng.rng.seed(int(seeds[1]))
+
+    def _reconcile(self, ended: Mapping[str, Ended]) -> list[FrozenTrial]:
+        """Tell the study of trials that have rows; those that have none."""
+        begun = []
+        for trial in self._told():
+            name = trial_name(trial.number)
+            if name in ended:
+                self.tell(name, ended[name])
+            else:
+                begun.append(trial)
+        return begun
 
     def _told(self) -> list[FrozenTrial]:
         """The trials that were begun, by number; without the points that only wait."""
         trials: list[FrozenTrial] = self._ot_study.get_trials(deepcopy=False)
         return [trial for trial in trials if trial.state != TrialState.WAITING]
 
-    def _frozen(self, trial: Any) -> FrozenTrial:
-        frozen: FrozenTrial = self._ot_study._storage.get_trial(trial._trial_id)
-        return frozen
+    def _frozen(self, number: int) -> FrozenTrial:
+        trial: FrozenTrial = self._ot_study.get_trials(deepcopy=False)[number]
+        return trial
 
-    def _seed_next(self) -> None:
-        """The next trial's random numbers depend on the seed and its number, not on whether the sweep was cut off."""
-        number = len(self._told())
-        seeds = np.random.SeedSequence([self._base_seed, number]).generate_state(2)
-        sampler = self._ot_study.sampler
-        sampler._rng.rng.seed(int(seeds[0]))
-        sampler._random_sampler._rng.rng.seed(int(seeds[1]))
+
+def open_journal(path: Path) -> JournalStorage:
+    """A study's file, mended where a process was killed while it wrote: a torn last line, a lock left behind.
+
+    Only for who runs the sweep alone; see ``alive``.
+    """
+    path.with_name(path.name + LOCK_FILE_SUFFIX).unlink(missing_ok=True)
+    if path.exists() and (data := path.read_bytes()) and not data.endswith(b"\n"):
+        with path.open("r+b") as file:
+            file.truncate(data.rfind(b"\n") + 1)
+    return JournalStorage(JournalFileBackend(str(path)))
 
 
 def startup_trials(trials: int) -> int:
     """How many trials are drawn at random before TPE takes over: a third, Optuna's own 10 at most."""
     return min(10, max(2, trials // 3))
+
+
+def _past(trial: FrozenTrial) -> Past:
+    return Past(trial_name(trial.number), dict(trial.intermediate_values))

@@ -7,13 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Protocol
 
 import ray
 import ray.tune
-from ray.tune.schedulers import ASHAScheduler
 
+from orchestrator.asha import asha
 from orchestrator.errors import UserError
 from orchestrator.job import CHANGED
 from orchestrator.leaderboard import rank
@@ -22,12 +21,12 @@ from orchestrator.patience import PATIENCE, is_passing, patiently
 from orchestrator.plan import Plan
 from orchestrator.ray_storage import ray_storage
 from orchestrator.results import TRIALS, Row, from_record, make_row, read_rows, write_row
-from orchestrator.runtime import Capacity
+from orchestrator.runtime import Capacity, lost_ray
 from orchestrator.space import TRIAL, Space
 from orchestrator.storage import Storage, writing_failed
 from orchestrator.study import FILE as JOURNAL
-from orchestrator.study import Ended, Past, StudySearch, trial_name
-from orchestrator.trial import METRIC, RAY_FOLDER, run_trial
+from orchestrator.study import Ended, StudySearch
+from orchestrator.trial import METRIC, RAY_FOLDER, name_of, run_trial
 
 TUNE = "tune"  #: Tune's own folder in a run's
 #: A trial's driver asks for no CPU, which the workers need, but for a sliver of the head node, where it waits.
@@ -67,12 +66,13 @@ def run_sweep(
     journal = run.local(JOURNAL) if run.is_local else log / JOURNAL
     if not run.is_local and run.exists(JOURNAL):
         journal.write_bytes(run.read(JOURNAL))
-    recorder = Recorder(plan, watcher, mailbox, journal)
-    recorder.rows = ended_rows(run)
+    rows = ended_rows(run)
+    recorder = Recorder(plan, watcher, mailbox, _search(plan, trials, fixed, journal, rows), rows)
     try:
-        if (rest := trials - len(recorder.rows)) > 0:
+        recorder.tidy()
+        if (rest := trials - len(rows)) > 0:
             run.remove(TUNE)  # of a sweep that was cut off: what counts lies in the study and in the trials
-            _tuner(plan, trials, rest, fixed, capacity, recorder).fit()
+            _tuner(plan, rest, capacity, recorder).fit()
     except Exception as error:
         # Tune's and Optuna's own files lie under STORAGE too; what botocore raises is no OSError
         if isinstance(error, UserError) or not (isinstance(error, OSError) or is_passing(error)):
@@ -92,22 +92,24 @@ def ended_rows(run: Storage) -> list[Row]:
     return [row for row in rows if row.status != "stopped"]
 
 
-def _tuner(
-    plan: Plan, trials: int, rest: int, fixed: Mapping[str, Any], capacity: Capacity, recorder: Recorder
-) -> ray.tune.Tuner:
-    """The sweep as Ray Tune takes it: the ``rest`` of its ``trials``."""
+def _search(plan: Plan, trials: int, fixed: Mapping[str, Any], journal: Path, rows: Sequence[Row]) -> StudySearch:
+    """Optuna's part of the sweep; ``rows``: of the trials that are over."""
     settings = plan.settings
-    path, filesystem = ray_storage(plan.run)
-    search = StudySearch(
+    return StudySearch(
         Space(settings, fixed),
         plan.task.mode,
         study=f"{settings.method}/{settings.dataset}/{settings.backbone.name}/{plan.name}",
-        journal=recorder.journal,
+        journal=journal,
         seed=settings.train.seed,
-        epochs=settings.train.epochs,
         trials=trials,
-        ended={row.trial: Ended(row.status, row.best) for row in recorder.rows},
+        ended={row.trial: Ended(row.status, row.best) for row in rows},
     )
+
+
+def _tuner(plan: Plan, rest: int, capacity: Capacity, recorder: Recorder) -> ray.tune.Tuner:
+    """The ``rest`` of the sweep as Ray Tune takes it."""
+    settings = plan.settings
+    path, filesystem = ray_storage(plan.run)
     return ray.tune.Tuner(
         ray.tune.with_resources(
             ray.tune.with_parameters(
@@ -126,8 +128,8 @@ def _tuner(
             num_samples=rest,
             trial_dirname_creator=name_of,
             max_concurrent_trials=min(rest, capacity.concurrent(settings.train)),
-            search_alg=search,
-            scheduler=asha(plan.task.mode, settings.train.epochs, search.past()),
+            search_alg=recorder.search,
+            scheduler=asha(plan.task.mode, settings.train.epochs, *recorder.search.before()),
         ),
         run_config=ray.tune.RunConfig(
             name=TUNE,
@@ -139,11 +141,6 @@ def _tuner(
             failure_config=ray.tune.FailureConfig(max_failures=0),
         ),
     )
-
-
-def name_of(trial: Any) -> str:
-    """What we call one of Tune's trials."""
-    return str(trial.config[TRIAL])
 
 
 def trials_of(space: Space, wanted: int) -> int:
@@ -165,45 +162,13 @@ class StopAtFault(ray.tune.Stopper):
         return self.recorder.fault is not None
 
 
-class Asha(ASHAScheduler):
-    """ASHA that never cuts the first trial, which is the method's defaults: what the others are held against."""
-
-    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        decision: str = super().on_trial_result(controller, trial, result)
-        return self.CONTINUE if name_of(trial) == trial_name(0) else decision
-
-    def remember(self, past: Past, mode: str) -> None:
-        """Fill the rungs with what a trial of an earlier process reached."""
-        for epoch, value in sorted(past.values.items()):
-            for bracket in self._brackets:
-                bracket.on_result(SimpleNamespace(trial_id=past.trial), epoch, value if mode == "max" else -value)
-
-
-def asha(mode: str, epochs: int, past: Sequence[Past] = ()) -> ASHAScheduler | None:
-    """ASHA on epochs: from a third of them on, a trial must be in the better half. None where it cannot help."""
-    if epochs < 3:
-        return None
-    scheduler = Asha(
-        time_attr="epoch",
-        metric=None,
-        mode=None,
-        max_t=epochs,
-        grace_period=max(1, epochs // 3),
-        reduction_factor=2,
-        stop_last_trials=False,
-    )
-    for trial in past:
-        scheduler.remember(trial, mode)
-    return scheduler
-
-
 class Recorder(ray.tune.Callback):
-    """Gathers each trial's epochs and writes its row when it ends."""
+    """Gathers each trial's epochs and writes its row when it ends. ``rows``: of trials that have ended before."""
 
-    def __init__(self, plan: Plan, watcher: Watcher, mailbox: Any, journal: Path) -> None:
-        self.plan, self.watcher, self.mailbox, self.journal = plan, watcher, mailbox, journal
+    def __init__(self, plan: Plan, watcher: Watcher, mailbox: Any, search: StudySearch, rows: Sequence[Row]) -> None:
+        self.plan, self.watcher, self.mailbox, self.search = plan, watcher, mailbox, search
         self.fault: UserError | None = None
-        self.rows: list[Row] = []
+        self.rows = list(rows)
         self.stopped = False
         self._patience = PATIENCE
         self._epochs: dict[str, list[dict[str, Any]]] = {}
@@ -211,8 +176,8 @@ class Recorder(ray.tune.Callback):
         self._choices: dict[str, dict[str, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune saves its callbacks; the terminal cannot be saved."""
-        return {**self.__dict__, "watcher": None}
+        """Tune saves its callbacks; the terminal cannot be saved, and the search is saved already."""
+        return {**self.__dict__, "watcher": None, "search": None}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = name_of(trial)
@@ -246,7 +211,10 @@ class Recorder(ray.tune.Callback):
         said = ray.get(self.mailbox.close.remote(trial))
         if status == "failed":
             cause = said or "the trial's process died; see ray.log"
-            if "no space left" in cause.lower():  # nor will there be for the next trial
+            if lost_ray():
+                status = "stopped"  # no fault of the trial's; the watchdog is about to end this process
+            elif "no space left" in cause.lower():  # nor will there be for the next trial; it can be gone on with
+                status = "stopped"
                 self.fault = self.fault or UserError(
                     f"{self.plan.run.uri}: no space left; free some, or another STORAGE"
                 )
@@ -271,9 +239,21 @@ class Recorder(ray.tune.Callback):
         self.watcher.ended(row)
 
     def _keep(self, row: Row) -> None:
-        # first the row: a trial without one is gone on with, from Ray Train's checkpoint
+        # the row comes first: a trial without one is gone on with, by Ray Train's checkpoint, whatever the study says
         write_row(self.plan.run, row)
+        try:
+            self.search.tell(row.trial, Ended(row.status, row.best))
+        except OSError as error:
+            raise writing_failed(str(self.search.journal), error) from error
         self._keep_study()
+        self._remove_checkpoints(row)
+
+    def tidy(self) -> None:
+        """Remove what a process that was killed left of trials which had ended."""
+        for row in self.rows:
+            self._remove_checkpoints(row)
+
+    def _remove_checkpoints(self, row: Row) -> None:
         if row.status != "stopped":  # early stops would leave them behind
             patiently((self.plan.run / TRIALS / row.trial / RAY_FOLDER).remove, self._patience)
 
@@ -282,7 +262,7 @@ class Recorder(ray.tune.Callback):
         if self.plan.run.is_local or self.fault:
             return
         try:
-            self.plan.run.write(JOURNAL, self.journal.read_bytes(), self._patience)
+            self.plan.run.write(JOURNAL, self.search.journal.read_bytes(), self._patience)
         except UserError as error:
             self.fault, self._patience = error, 0
 

@@ -18,7 +18,7 @@ from orchestrator.config import from_flat
 from orchestrator.errors import UserError
 from orchestrator.job import Job
 from orchestrator.mailbox import PostEpochs
-from orchestrator.ray_storage import ray_storage
+from orchestrator.ray_storage import mend_snapshot, ray_storage
 from orchestrator.results import TRIALS
 from orchestrator.space import TRIAL, chosen_settings
 from orchestrator.storage import Storage
@@ -54,6 +54,11 @@ def run_trial(
                 ray.tune.report({"epoch": seen, METRIC: record["best"], "record": record})
 
 
+def name_of(trial: Any) -> str:
+    """What we call one of Tune's trials."""
+    return str(trial.config[TRIAL])
+
+
 def opened(letter: tuple[str, Any]) -> tuple[str, Any] | None:
     """A letter that tells of an epoch (``epoch`` and its record) or its ``steps``; None for the last one.
 
@@ -76,6 +81,7 @@ def fit(job: Job, trial: str, mailbox: Any) -> None:
     """
     for last in (False, True):
         try:
+            mend_snapshot(Storage(job.trial) / RAY_FOLDER)
             _trainer(job, trial, mailbox).fit()
         except Exception as error:
             if _died(error) and not last:
@@ -109,7 +115,7 @@ def _trainer(job: Job, trial: str, mailbox: Any) -> TorchTrainer:
             name=RAY_FOLDER,
             storage_path=path,
             storage_filesystem=filesystem,
-            callbacks=[PostEpochs(mailbox, trial)],
+            callbacks=[PostEpochs(mailbox, trial, Storage(job.trial) / RAY_FOLDER)],
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
             failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=3),
         ),

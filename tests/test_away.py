@@ -16,7 +16,9 @@ from orchestrator.errors import UserError
 from orchestrator.plan import Plan, make_plan
 from orchestrator.results import read_rows
 from orchestrator.runtime import Capacity
-from orchestrator.single import TRIAL, train_here
+from orchestrator.single import TRIAL as SINGLE
+from orchestrator.single import train_here
+from orchestrator.space import TRIAL
 from orchestrator.storage import Storage
 
 AWAY = botocore.exceptions.EndpointConnectionError(endpoint_url="http://x")
@@ -49,17 +51,23 @@ def recorder(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> swe
     (tmp_path / "study.journal").write_bytes(b"journal")
     watcher = SimpleNamespace(epoch=lambda *_: None, ended=lambda row: None)
     mailbox = SimpleNamespace(close=SimpleNamespace(remote=lambda trial: None))
-    recorder = sweep.Recorder(plan, watcher, mailbox, tmp_path / "study.journal")
+    search = SimpleNamespace(journal=tmp_path / "study.journal", tell=lambda name, end: None)
+    recorder = sweep.Recorder(plan, watcher, mailbox, search, rows=[])
     for name in "abc":
         plan.run.write(f"trials/{name}/ray/checkpoint/state.pt", b"x")
-        recorder.on_trial_start(0, [], SimpleNamespace(trial_id=name, config={}))
+        recorder.on_trial_start(0, [], trial(name))
     return recorder
+
+
+def trial(name: str) -> SimpleNamespace:
+    """As Tune knows it."""
+    return SimpleNamespace(trial_id="0ab1", config={TRIAL: name})
 
 
 def test_the_end_of_a_trial_waits(recorder: sweep.Recorder, plan: Plan, store: Any, pauses: list[float]) -> None:
     store.errors.update({name: [AWAY] for name in ("exists", "rm", "open", "close")})
     store.lost.append(AWAY)
-    recorder.on_trial_complete(0, [], SimpleNamespace(trial_id="a"))
+    recorder.on_trial_complete(0, [], trial("a"))
     assert recorder.fault is None and not any(store.errors.values()) and not store.lost and len(pauses) >= 5
     assert plan.run.names("trials/a") == ["record.arrow"] and plan.run.names("trials/b") == ["ray"]
     assert plan.run.read("study.journal") == b"journal"
@@ -70,7 +78,7 @@ def test_a_store_that_stays_away_ends_the_sweep_in_one_line(
     operation: str, recorder: sweep.Recorder, store: Any, pauses: list[float]
 ) -> None:
     store.errors[operation] = [AWAY] * 10_000
-    recorder.on_trial_complete(0, [], SimpleNamespace(trial_id="a"))
+    recorder.on_trial_complete(0, [], trial("a"))
     assert sweep.StopAtFault(recorder).stop_all() and 120 < sum(pauses) <= patience.PATIENCE
     assert "Could not connect" in str(recorder.fault) and "\n" not in str(recorder.fault)
     if operation == "exists":
@@ -93,13 +101,13 @@ def test_a_sweep_that_cannot_begin_is_told_in_one_line(
 
 
 def test_a_single_trial_waits(plan: Plan, store: Any) -> None:
-    plan.run.write(f"trials/{TRIAL}/other", b"x")
+    plan.run.write(f"trials/{SINGLE}/other", b"x")
     store.errors.update({name: [AWAY] for name in ("exists", "rm", "open")})
     train_here(plan, Console(quiet=True), keep=True)
     assert not any(store.errors.values())
     (row,) = read_rows(plan.storage)
     assert row["status"] == "completed"
-    assert plan.run.names(f"trials/{TRIAL}") == ["best.safetensors", "other", "record.arrow"]
+    assert plan.run.names(f"trials/{SINGLE}") == ["best.safetensors", "other", "record.arrow"]
 
 
 def test_a_user_is_told_at_once(plan: Plan, store: Any, pauses: list[float]) -> None:

@@ -134,6 +134,7 @@ def resume(a: argparse.Namespace) -> int:
 def _sweep(a: argparse.Namespace, changes: dict[str, Any], begun: RunFile | None) -> int:
     """Begin a sweep, or go on with one."""
     from orchestrator import runfile
+    from orchestrator.alive import Heartbeat, check_alone
     from orchestrator.console import SweepView
     from orchestrator.space import Space
     from orchestrator.storage import Storage
@@ -151,24 +152,26 @@ def _sweep(a: argparse.Namespace, changes: dict[str, Any], begun: RunFile | None
     now = runfile.describe(plan, changes, space, Storage(a.data), trials)
     done = []
     if begun:
+        check_alone(plan.run, plan.name)
         begun.check_same(now, plan.name)
         if trials < begun.trials:
             raise UserError(f"TRIALS={trials}: sweep '{plan.name}' has {begun.trials} already; give as many or more")
         done = ended_rows(plan.run)
         notes().print(f"going on with sweep '{plan.name}': {len(done)} of {trials} trials are done")
-    with _session(plan, changes) as ray, SweepView(ray.plan, trials, ray.screen, done) as view:
-        now.save(plan.run)
+    again = f"; go on with: samsweep resume {plan.name}{_again(a)}"
+    session = _session(plan, changes, begin=lambda: now.save(plan.run), advice=again)
+    with session as ray, Heartbeat(plan.run), SweepView(ray.plan, trials, ray.screen, done) as view:
         outcome = run_sweep(ray.plan, trials, fixed, ray.capacity, ray.folder, view)
     return _finish(plan, outcome.rows, a, outcome.interrupted)
 
 
-def _session(plan: Any, changes: dict[str, Any]) -> Any:
+def _session(plan: Any, changes: dict[str, Any], **more: Any) -> Any:
     from orchestrator.runtime import session
 
     def say(text: str) -> None:
         notes().print(text, style="dim", soft_wrap=True)
 
-    return session(plan, "train.gpus_per_worker" in changes, say)
+    return session(plan, "train.gpus_per_worker" in changes, say, **more)
 
 
 def _changes(a: argparse.Namespace) -> dict[str, Any]:

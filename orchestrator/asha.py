@@ -1,0 +1,55 @@
+"""ASHA as our sweeps want it: kind to the first trial, and aware of what earlier processes of the sweep have done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
+
+from ray.tune.schedulers import ASHAScheduler
+
+from orchestrator.study import Past, trial_name
+from orchestrator.trial import name_of
+
+
+class Asha(ASHAScheduler):
+    """ASHA that never cuts the first trial, which is the method's defaults: what the others are held against.
+
+    Nor does it cut a trial that is gone on with at an epoch that lies behind it.
+    """
+
+    reached: Mapping[str, int] = MappingProxyType({})  #: the last known epoch of the trials that are gone on with
+
+    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        decision: str = super().on_trial_result(controller, trial, result)
+        name = name_of(trial)
+        passed = name == trial_name(0) or result["epoch"] < self.reached.get(name, 0)
+        return self.CONTINUE if passed else decision
+
+    def remember(self, past: Past, mode: str) -> None:
+        """Fill the rungs with what a trial of an earlier process reached."""
+        for epoch, value in sorted(past.values.items()):
+            for bracket in self._brackets:
+                bracket.on_result(SimpleNamespace(trial_id=past.trial), epoch, value if mode == "max" else -value)
+
+
+def asha(mode: str, epochs: int, over: Sequence[Past] = (), begun: Sequence[Past] = ()) -> ASHAScheduler | None:
+    """ASHA on epochs: from a third of them on, a trial must be in the better half. None where it cannot help.
+
+    ``over`` and ``begun``: what earlier processes of the sweep have done (``StudySearch.before``).
+    """
+    if epochs < 3:
+        return None
+    scheduler = Asha(
+        time_attr="epoch",
+        metric=None,
+        mode=None,
+        max_t=epochs,
+        grace_period=max(1, epochs // 3),
+        reduction_factor=2,
+        stop_last_trials=False,
+    )
+    for trial in over:
+        scheduler.remember(trial, mode)
+    scheduler.reached = {trial.trial: max(trial.values, default=0) for trial in begun}
+    return scheduler
