@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, unknown
 from orchestrator.plan import Plan
 from orchestrator.space import Space
 from orchestrator.storage import Storage
@@ -75,6 +75,16 @@ def load(storage: Storage, name: str) -> RunFile | None:
         return RunFile(**raw)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{run.uri}/{FILE}: damaged ({type(error).__name__}); choose another NAME") from error
+
+
+def missing(storage: Storage, name: str) -> UserError:
+    """The error for a sweep that is not there: the nearest names."""
+    return unknown(f"sweep under {storage.uri}", name, names(storage))
+
+
+def names(storage: Storage) -> list[str]:
+    """The sweeps under STORAGE."""
+    return [name for name in storage.names() if storage.exists(f"{name}/{FILE}")]
 
 
 def _same(name: str, what: str, then: Any, now: Any) -> None:

@@ -157,6 +157,19 @@ class StudySearch(OptunaSearch):
         return trial
 
 
+def study_name(method: str, dataset: str, backbone: str, run: str) -> str:
+    """A study's name in its journal."""
+    return f"{method}/{dataset}/{backbone}/{run}"
+
+
+def read_study(journal: Path, study: str) -> list[FrozenTrial]:
+    """A study's trials, also while somebody else writes it; none where it has not begun."""
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    if study not in optuna.get_all_study_names(storage):
+        return []
+    return optuna.load_study(study_name=study, storage=storage).get_trials(deepcopy=False)
+
+
 def open_journal(path: Path) -> JournalStorage:
     """A study's file, mended where a process was killed while it wrote: a torn last line, a lock left behind.
 

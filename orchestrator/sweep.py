@@ -25,7 +25,7 @@ from orchestrator.runtime import Capacity, lost_ray
 from orchestrator.space import TRIAL, Space
 from orchestrator.storage import Storage, writing_failed
 from orchestrator.study import FILE as JOURNAL
-from orchestrator.study import Ended, StudySearch
+from orchestrator.study import Ended, StudySearch, study_name
 from orchestrator.trial import METRIC, RAY_FOLDER, name_of, run_trial
 
 TUNE = "tune"  #: Tune's own folder in a run's
@@ -98,7 +98,7 @@ def _search(plan: Plan, trials: int, fixed: Mapping[str, Any], journal: Path, ro
     return StudySearch(
         Space(settings, fixed),
         plan.task.mode,
-        study=f"{settings.method}/{settings.dataset}/{settings.backbone.name}/{plan.name}",
+        study=study_name(settings.method, settings.dataset, settings.backbone.name, plan.name),
         journal=journal,
         seed=settings.train.seed,
         trials=trials,

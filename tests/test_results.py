@@ -14,7 +14,7 @@ from orchestrator.errors import UserError
 from orchestrator.leaderboard import leaderboard, published_for, render, trials_table
 from orchestrator.plan import Plan
 from orchestrator.predict import trial_folder
-from orchestrator.results import FILE, TRIALS, make_row, read_rows, write_row
+from orchestrator.results import FILE, TRIALS, from_record, make_row, read_rows, write_row
 from orchestrator.storage import Storage
 from orchestrator.sweep import best_row
 
@@ -56,6 +56,18 @@ def test_a_row_survives_the_disk(tmp_path: Path) -> None:
     assert row["choices"] == {"train.lr": 1e-3} and row["settings"]["train.lr"] == 1e-3
     assert row["packages"]["ray"] and row["code_version"].startswith("0.1.0")
     assert row["peak_memory_mb"] == 7.0 and row["seconds"] == 9.0 and row["data_fingerprint"] == "f"
+
+
+@pytest.mark.parametrize("record", [epochs(0.7, {"mae": 0.25}), epochs(0.7)[:1], []])
+def test_a_row_that_was_read_is_the_row_that_was_written(tmp_path: Path, record: list[dict[str, Any]]) -> None:
+    p = plan(tmp_path)
+    row = make_row(p, "000", "completed", record, seconds=9.0, choices={"train.lr": 1e-3}, cause="none")
+    write_row(p.run, row)
+    (read,) = read_rows(Storage(str(tmp_path)))
+    again = from_record(read)
+    assert str(again.to_table().to_pylist()) == str(row.to_table().to_pylist())  # as text: NaN is not itself
+    assert (again.test, again.last.get("best_epoch")) == (row.test, row.last.get("best_epoch"))
+    assert again.best == row.best or not record
 
 
 def test_a_failed_trial_has_a_row_with_its_cause(tmp_path: Path) -> None:

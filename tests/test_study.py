@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -13,42 +16,58 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from orchestrator.config import make_settings
-from orchestrator.space import Space
-from orchestrator.study import StudySearch
+from orchestrator.space import TRIAL, Space, chosen_settings
+from orchestrator.study import Ended, Past, StudySearch
 
 STUDY = "decoder/tiny/vit_t/x"
 SETTINGS = make_settings("decoder", "x")
 
 
-def search(folder: Path, seed: int = 0, mode: str = "max") -> StudySearch:
-    return StudySearch(Space(SETTINGS, {}), mode, STUDY, folder / "study.journal", seed, epochs=3, trials=6)
+def search(
+    folder: Path, seed: int = 0, mode: str = "max", ended: Mapping[str, Ended] | None = None, trials: int = 6
+) -> StudySearch:
+    return StudySearch(Space(SETTINGS, {}), mode, STUDY, folder / "study.journal", seed, trials=trials, ended=ended)
 
 
 def stored(folder: Path) -> dict[str, optuna.trial.FrozenTrial]:
-    """The trials as another process would read them, by our trial id."""
+    """The trials as another process would read them, by name."""
     storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
     study = optuna.load_study(study_name=STUDY, storage=storage)
-    return {t.user_attrs.get("trial", str(t.number)): t for t in study.trials}
+    return {f"{t.number:03d}": t for t in study.trials}
+
+
+def begin(s: StudySearch, tune_id: str) -> dict[str, Any]:
+    """What a trial is told, all of it."""
+    choices = s.suggest(tune_id)
+    assert choices is not None
+    return choices
+
+
+def play(s: StudySearch, tune_id: str, best: float, epochs: int = 3) -> dict[str, Any]:
+    """A whole trial: epochs, row, end. Returns what it was told."""
+    choices = begin(s, tune_id)
+    for epoch in range(1, epochs + 1):
+        s.on_trial_result(tune_id, {"best": best * epoch / epochs, "epoch": epoch, "training_iteration": 99})
+    s.on_trial_complete(tune_id, {"best": best, "epoch": epochs})
+    s.tell(choices[TRIAL], Ended("completed" if epochs == 3 else "pruned", best))
+    return choices
 
 
 def test_every_end_has_its_state(tmp_path: Path) -> None:
     s = search(tmp_path)
-    for name in ("whole", "cut", "nan", "died", "silent"):
-        assert set(s.suggest(name)) == {"train.lr", "train.weight_decay", "method.iou_weight"}
-    for epoch in (1, 2, 3):
-        s.on_trial_result("whole", {"best": 0.1 * epoch, "epoch": epoch, "training_iteration": 99})
-    s.on_trial_complete("whole", {"best": 0.3, "epoch": 3})
-    s.on_trial_result("cut", {"best": 0.05, "epoch": 1})
-    s.on_trial_complete("cut", {"best": 0.05, "epoch": 1})
-    s.on_trial_result("nan", {"best": math.nan, "epoch": 1})
-    s.on_trial_complete("nan", {"best": math.nan, "epoch": 3})
-    s.on_trial_complete("died", error=True)
-    s.on_trial_complete("silent", None)
-    trials = stored(tmp_path)
-    assert trials["whole"].state == TrialState.COMPLETE and trials["whole"].value == pytest.approx(0.3)
-    assert trials["whole"].intermediate_values == pytest.approx({1: 0.1, 2: 0.2, 3: 0.3}), "steps are epochs"
-    assert trials["cut"].state == TrialState.PRUNED and trials["cut"].intermediate_values == {1: 0.05}
-    assert {trials[n].state for n in ("nan", "died", "silent")} == {TrialState.FAIL}
+    ends = {"completed": 0.3, "pruned": 0.05, "nan": math.nan, "failed": math.nan, "failed late": 0.1, "stopped": 0.1}
+    for number, (status, best) in enumerate(ends.items()):
+        told = begin(s, status)
+        assert set(told) == {"train.lr", "train.weight_decay", "method.iou_weight", TRIAL}
+        assert told[TRIAL] == f"{number:03d}" and TRIAL not in chosen_settings(told)
+        s.on_trial_result(status, {"best": best, "epoch": 1, "training_iteration": 99})
+        s.on_trial_complete(status, error=status.startswith("failed"))
+        assert stored(tmp_path)[told[TRIAL]].state == TrialState.RUNNING, "until its row is written"
+        s.tell(told[TRIAL], Ended({"nan": "completed", "failed late": "failed"}.get(status, status), best))
+    states = [trial.state.name for trial in stored(tmp_path).values()]
+    assert states == ["COMPLETE", "PRUNED", "FAIL", "FAIL", "FAIL", "RUNNING"]
+    assert stored(tmp_path)["000"].value == pytest.approx(0.3)
+    assert stored(tmp_path)["001"].intermediate_values == {1: 0.05} and not stored(tmp_path)["002"].intermediate_values
 
 
 def test_the_seed_decides(tmp_path: Path) -> None:
@@ -56,19 +75,18 @@ def test_the_seed_decides(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     one, same, other = search(tmp_path / "a", 1), search(tmp_path / "b", 1), search(tmp_path / "c", 2)
     drawn = [[s.suggest(str(i)) for i in range(3)] for s in (one, same, other)]
-    assert drawn[0] == drawn[1] != drawn[2]
+    assert drawn[0] == drawn[1] != drawn[2] and drawn[0][1] != drawn[0][2]
 
 
 def test_the_defaults_come_first(tmp_path: Path) -> None:
     s = search(tmp_path)
-    assert SETTINGS.replace(s.suggest("first")) == SETTINGS
-    assert SETTINGS.replace(s.suggest("second")) != SETTINGS
+    assert SETTINGS.replace(chosen_settings(begin(s, "first"))) == SETTINGS
+    assert SETTINGS.replace(chosen_settings(begin(s, "second"))) != SETTINGS
 
 
 def test_a_smaller_metric_can_be_better(tmp_path: Path) -> None:
     s = search(tmp_path, mode="min")
-    s.suggest("x")
-    s.on_trial_complete("x", {"best": 3.0, "epoch": 3})
+    play(s, "x", 3.0)
     study = optuna.load_study(
         study_name=STUDY, storage=JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
     )
@@ -82,3 +100,92 @@ def test_it_can_be_saved(tmp_path: Path) -> None:
     s.save(str(tmp_path / "state.pkl"))
     again = pickle.loads((tmp_path / "state.pkl").read_bytes())
     assert again["_study_name"] == STUDY
+
+
+def test_what_was_begun_comes_back_first(tmp_path: Path) -> None:
+    s = search(tmp_path)
+    play(s, "a", 0.3)
+    told = [begin(s, "b"), begin(s, "c")]
+    s.on_trial_result("b", {"best": 0.1, "epoch": 1})
+    again = search(tmp_path, ended={"000": Ended("completed", 0.3)})
+    over, begun = again.before()
+    assert over == [Past("000", pytest.approx({1: 0.1, 2: 0.2, 3: 0.3}))]  # type: ignore[arg-type]
+    assert begun == [Past("001", {1: 0.1}), Past("002", {})]
+    assert [begin(again, "x"), begin(again, "y")] == told, "the same parameters, the same names"
+    assert begin(again, "z")[TRIAL] == "003"
+    for epoch in (1, 2):  # the first is told again
+        again.on_trial_result("x", {"best": 0.1 * epoch, "epoch": epoch})
+    assert stored(tmp_path)["001"].intermediate_values == pytest.approx({1: 0.1, 2: 0.2})
+    assert len(stored(tmp_path)) == 4
+
+
+def test_a_row_counts_though_the_study_was_not_told(tmp_path: Path) -> None:
+    s = search(tmp_path)
+    for name in "abcd":
+        begin(s, name)
+    ended = {
+        "000": Ended("completed", 0.5),
+        "001": Ended("pruned", 0.2),
+        "002": Ended("failed", math.nan),
+    }
+    again = search(tmp_path, ended=ended)
+    states = [trial.state.name for trial in stored(tmp_path).values()]
+    assert states == ["COMPLETE", "PRUNED", "FAIL", "RUNNING"] and stored(tmp_path)["000"].value == 0.5
+    assert begin(again, "x")[TRIAL] == "003"
+
+
+def test_a_trial_whose_row_is_gone_runs_again(tmp_path: Path) -> None:
+    """As `damaged result; remove that trial's folder` advises."""
+    told = play(search(tmp_path), "a", 0.5)
+    again = search(tmp_path)
+    assert play(again, "x", 0.6) == told and begin(again, "y")[TRIAL] == "001"
+    assert stored(tmp_path)["000"].value == 0.5, "what was told stays told"
+
+
+@pytest.mark.parametrize("cut", range(1, 6))
+def test_a_resumed_study_suggests_what_an_undisturbed_one_does(tmp_path: Path, cut: int) -> None:
+    bests = [0.3, 0.5, 0.1, 0.4, 0.2, 0.6, 0.35]
+    (tmp_path / "calm").mkdir()
+    (tmp_path / "cut").mkdir()
+    calm = search(tmp_path / "calm", trials=7)
+    expected = [play(calm, str(i), best, epochs=3 - i % 2) for i, best in enumerate(bests)]
+    first = search(tmp_path / "cut", trials=7)
+    told = [play(first, str(i), best, epochs=3 - i % 2) for i, best in enumerate(bests[:cut])]
+    rows = {t[TRIAL]: Ended("pruned" if i % 2 else "completed", bests[i]) for i, t in enumerate(told)}
+    second = search(tmp_path / "cut", ended=rows, trials=7)
+    told += [play(second, str(i), bests[i], epochs=3 - i % 2) for i in range(cut, len(bests))]
+    assert told == expected
+
+
+def test_no_point_is_enqueued_twice(tmp_path: Path) -> None:
+    space = Space(make_settings("sam", "x"), {})
+    points = space.all_points()
+    assert points and len(points) > 1
+
+    def sam() -> StudySearch:
+        return StudySearch(space, "max", STUDY, tmp_path / "study.journal", 0, trials=len(points))
+
+    begin(sam(), "a")
+    s = sam()
+    drawn = [chosen_settings(begin(s, str(i))) for i in range(len(points))]
+    assert len(stored(tmp_path)) == len(points) == len({json.dumps(d, sort_keys=True) for d in drawn})
+
+
+def test_a_study_cut_short_between_two_points_gets_the_rest(tmp_path: Path) -> None:
+    """A kill in the middle of the first enqueuing."""
+    space = Space(make_settings("sam", "x"), {})
+    StudySearch(space, "max", STUDY, tmp_path / "study.journal", 0, trials=9)
+    lines = (tmp_path / "study.journal").read_bytes().splitlines(keepends=True)
+    (tmp_path / "study.journal").write_bytes(b"".join(lines[:-1]))
+    StudySearch(space, "max", STUDY, tmp_path / "study.journal", 0, trials=9)
+    assert len(stored(tmp_path)) == len(space.all_points() or ())
+
+
+def test_a_torn_line_and_a_lock_left_behind_are_mended(tmp_path: Path) -> None:
+    told = play(search(tmp_path), "a", 0.5)
+    journal = tmp_path / "study.journal"
+    with journal.open("ab") as file:
+        file.write(b'{"op_code":4,"wor')
+    (tmp_path / "study.journal.lock").symlink_to(journal)
+    again = search(tmp_path, ended={told[TRIAL]: Ended("completed", 0.5)})
+    assert begin(again, "x")[TRIAL] == "001" and stored(tmp_path)["000"].value == 0.5

@@ -1,18 +1,14 @@
-"""The verbs ``methods``, ``train`` and ``sweep``."""
+"""The verbs ``methods`` and ``train``, and what ``sweep`` shares with the latter."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.cli.common import add_data, add_json, add_storage, add_verb, console, notes, print_json
 from orchestrator.errors import UserError
 
-if TYPE_CHECKING:
-    from orchestrator.runfile import RunFile
-
-DEFAULT_TRIALS = 6
 GALLERY = 8  #: test images that are drawn after a run
 
 
@@ -21,34 +17,11 @@ def add_verbs(verbs: Any) -> None:
     p.add_argument("name", nargs="?", metavar="METHOD")
     add_json(p)
     p = add_verb(verbs, "train", train, "train one setting of a method", "samsweep train sam_adapter cod10k --epochs 4")
-    _add_run(p)
+    add_run(p)
     p.add_argument("--local", action="store_true", help="in this process, one rank, without Ray")
-    p = add_verb(
-        verbs,
-        "sweep",
-        sweep,
-        "search a method's hyper-parameters with Ray Tune and Optuna",
-        'samsweep sweep mca cod10k --trials 6 --set "train.lr=1e-3"',
-    )
-    _add_run(p)
-    p.add_argument(
-        "--trials", type=int, metavar="N", help=f"in all (default {DEFAULT_TRIALS}); more than before adds some"
-    )
-    p = add_verb(
-        verbs,
-        "resume",
-        resume,
-        "go on with a sweep that was cut off, or add trials to it",
-        "samsweep resume mca-cod10k-20261120-223605",
-    )
-    p.add_argument("name", metavar="NAME", help="of the sweep")
-    p.add_argument("--trials", type=int, metavar="N", help="in all (default: as many as before)")
-    p.add_argument("--data", metavar="URI", help="where its data lie now (default: where they lay)")
-    add_storage(p)
-    add_json(p)
 
 
-def _add_run(p: argparse.ArgumentParser) -> None:
+def add_run(p: argparse.ArgumentParser) -> None:
     p.add_argument("method", metavar="METHOD", help="see `samsweep methods`")
     p.add_argument("dataset", metavar="DATASET", help="see `samsweep datasets`")
     p.add_argument("--epochs", metavar="N", help="default: as the papers; fewer with vit_t")
@@ -100,72 +73,18 @@ def train(a: argparse.Namespace) -> int:
     """Exactly one trial with the settings given, under Ray Train or in this process."""
     from orchestrator import single
 
-    if a.local and str(_changes(a).get("train.workers", "1")) != "1":
+    if a.local and str(changes_of(a).get("train.workers", "1")) != "1":
         raise UserError("WORKERS: --local has one rank; leave --local out")
-    plan = _plan(a, _changes(a))
+    plan = plan_of(a, changes_of(a))
     if a.local:
         row = single.train_here(plan, notes())
     else:
-        with _session(plan, _changes(a)) as ray:
+        with ray_session(plan, changes_of(a)) as ray:
             row = single.train_on_ray(ray.plan, ray.screen)
-    return _finish(plan, [row], a, interrupted=False)
+    return finish(plan, [row], a, interrupted=False)
 
 
-def sweep(a: argparse.Namespace) -> int:
-    from orchestrator import runfile
-    from orchestrator.storage import Storage
-
-    return _sweep(a, _changes(a), runfile.load(Storage(a.storage), a.name) if a.name else None)
-
-
-def resume(a: argparse.Namespace) -> int:
-    from orchestrator import runfile
-    from orchestrator.errors import unknown
-    from orchestrator.storage import Storage
-
-    storage = Storage(a.storage)
-    begun = runfile.load(storage, a.name)
-    if begun is None:
-        raise unknown(f"sweep under {storage.uri}", a.name, [n for n in storage.names() if runfile.load(storage, n)])
-    a.method, a.dataset, a.data = begun.method, begun.dataset, a.data or begun.data
-    return _sweep(a, begun.changes, begun)
-
-
-def _sweep(a: argparse.Namespace, changes: dict[str, Any], begun: RunFile | None) -> int:
-    """Begin a sweep, or go on with one."""
-    from orchestrator import runfile
-    from orchestrator.alive import Heartbeat, check_alone
-    from orchestrator.console import SweepView
-    from orchestrator.space import Space
-    from orchestrator.storage import Storage
-    from orchestrator.sweep import ended_rows, run_sweep, trials_of
-
-    wanted = begun.trials if begun and a.trials is None else a.trials or (0 if a.trials == 0 else DEFAULT_TRIALS)
-    if wanted < 1:
-        raise UserError(f"TRIALS={wanted}: at least 1")
-    plan = _plan(a, changes, continues=begun is not None)
-    fixed = {k: plan.settings.flat()[k] for k in changes}
-    space = Space(plan.settings, fixed)
-    trials = trials_of(space, wanted)
-    if trials < wanted:
-        notes().print(f"the search space has {trials} points in all: {trials} trials")
-    now = runfile.describe(plan, changes, space, Storage(a.data), trials)
-    done = []
-    if begun:
-        check_alone(plan.run, plan.name)
-        begun.check_same(now, plan.name)
-        if trials < begun.trials:
-            raise UserError(f"TRIALS={trials}: sweep '{plan.name}' has {begun.trials} already; give as many or more")
-        done = ended_rows(plan.run)
-        notes().print(f"going on with sweep '{plan.name}': {len(done)} of {trials} trials are done")
-    again = f"; go on with: samsweep resume {plan.name}{_again(a)}"
-    session = _session(plan, changes, begin=lambda: now.save(plan.run), advice=again)
-    with session as ray, Heartbeat(plan.run), SweepView(ray.plan, trials, ray.screen, done) as view:
-        outcome = run_sweep(ray.plan, trials, fixed, ray.capacity, ray.folder, view)
-    return _finish(plan, outcome.rows, a, outcome.interrupted)
-
-
-def _session(plan: Any, changes: dict[str, Any], **more: Any) -> Any:
+def ray_session(plan: Any, changes: dict[str, Any], **more: Any) -> Any:
     from orchestrator.runtime import session
 
     def say(text: str) -> None:
@@ -174,7 +93,7 @@ def _session(plan: Any, changes: dict[str, Any], **more: Any) -> Any:
     return session(plan, "train.gpus_per_worker" in changes, say, **more)
 
 
-def _changes(a: argparse.Namespace) -> dict[str, Any]:
+def changes_of(a: argparse.Namespace) -> dict[str, Any]:
     """What the user typed, as dotted settings."""
     named = {
         "train.epochs": a.epochs,
@@ -197,7 +116,7 @@ def given_changes(named: dict[str, Any], text: str) -> dict[str, Any]:
     return changes
 
 
-def _plan(a: argparse.Namespace, changes: dict[str, Any], continues: bool = False) -> Any:
+def plan_of(a: argparse.Namespace, changes: dict[str, Any], continues: bool = False) -> Any:
     from orchestrator.console import announce
     from orchestrator.plan import make_plan
     from orchestrator.storage import Storage
@@ -217,7 +136,7 @@ def _plan(a: argparse.Namespace, changes: dict[str, Any], continues: bool = Fals
     return plan
 
 
-def _finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool) -> int:
+def finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool) -> int:
     """Leaderboard, checkpoint and overlays of what has just run."""
     from orchestrator import checkpoint
     from orchestrator.leaderboard import STAND_IN, trials_table
@@ -238,13 +157,13 @@ def _finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool
             out.print(f"best checkpoint  {folder.path(checkpoint.FILE)}", soft_wrap=True)
             out.print(f"overlays         {plan.run.path('overlays/sheet.png')}", soft_wrap=True)
             out.print(
-                f"next             samsweep predict --run {plan.name} --images DIR --out DIR{_again(a)}",
+                f"next             samsweep predict --run {plan.name} --images DIR --out DIR{storage_option(a)}",
                 soft_wrap=True,
             )
     if interrupted:
         notes().print(f"interrupted; what was finished is kept under {plan.run.uri}", soft_wrap=True)
         if plan.run.exists("run.json"):
-            notes().print(f"go on with: samsweep resume {plan.name}{_again(a)}", soft_wrap=True)
+            notes().print(f"go on with: samsweep resume {plan.name}{storage_option(a)}", soft_wrap=True)
         return 130
     if not best:
         cause = next((r.cause for r in rows if r.cause), "no trial completed")
@@ -252,7 +171,7 @@ def _finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool
     return 0
 
 
-def _again(a: argparse.Namespace) -> str:
+def storage_option(a: argparse.Namespace) -> str:
     """The option by which another command finds these results."""
     return f" --storage {shlex.quote(a.storage)}" if a.storage != "results" else ""
 

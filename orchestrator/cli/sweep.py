@@ -1,0 +1,144 @@
+"""The verbs ``sweep``, ``resume`` and ``status``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli.common import add_json, add_storage, add_verb, console, notes, print_json
+from orchestrator.cli.run import add_run, changes_of, finish, plan_of, ray_session, storage_option
+from orchestrator.errors import UserError
+
+if TYPE_CHECKING:
+    from orchestrator.runfile import RunFile
+
+DEFAULT_TRIALS = 6
+
+
+def add_verbs(verbs: Any) -> None:
+    p = add_verb(
+        verbs,
+        "sweep",
+        sweep,
+        "search a method's hyper-parameters with Ray Tune and Optuna",
+        'samsweep sweep mca cod10k --trials 6 --set "train.lr=1e-3"',
+    )
+    add_run(p)
+    p.add_argument(
+        "--trials", type=int, metavar="N", help=f"in all (default {DEFAULT_TRIALS}); more than before adds some"
+    )
+    p = add_verb(
+        verbs,
+        "resume",
+        resume,
+        "go on with a sweep that was cut off, or add trials to it",
+        "samsweep resume mca-cod10k-20261120-223605",
+    )
+    p.add_argument("name", metavar="NAME", help="of the sweep")
+    p.add_argument("--trials", type=int, metavar="N", help="in all (default: as many as before)")
+    p.add_argument("--data", metavar="URI", help="where its data lie now (default: where they lay)")
+    add_storage(p)
+    add_json(p)
+    p = add_verb(verbs, "status", status, "how far the sweeps are, and whether anybody runs them", "samsweep status")
+    p.add_argument("name", nargs="?", metavar="NAME", help="of one sweep (default: all)")
+    add_storage(p)
+    add_json(p)
+
+
+def sweep(a: argparse.Namespace) -> int:
+    """Begin a sweep, or go on with the one of that NAME."""
+    from orchestrator import runfile
+    from orchestrator.storage import Storage
+
+    return _sweep(a, changes_of(a), runfile.load(Storage(a.storage), a.name) if a.name else None)
+
+
+def resume(a: argparse.Namespace) -> int:
+    from orchestrator import runfile
+    from orchestrator.storage import Storage
+
+    storage = Storage(a.storage)
+    begun = runfile.load(storage, a.name)
+    if begun is None:
+        raise runfile.missing(storage, a.name)
+    a.method, a.dataset, a.data = begun.method, begun.dataset, a.data or begun.data
+    return _sweep(a, begun.changes, begun)
+
+
+def _sweep(a: argparse.Namespace, changes: dict[str, Any], begun: RunFile | None) -> int:
+    from orchestrator import runfile
+    from orchestrator.alive import Heartbeat
+    from orchestrator.console import SweepView
+    from orchestrator.space import Space
+    from orchestrator.storage import Storage
+    from orchestrator.sweep import run_sweep, trials_of
+
+    wanted = _wanted(a, begun)
+    plan = plan_of(a, changes, continues=begun is not None)
+    fixed = {k: plan.settings.flat()[k] for k in changes}
+    space = Space(plan.settings, fixed)
+    trials = trials_of(space, wanted)
+    if trials < wanted:
+        notes().print(f"the search space has {trials} points in all: {trials} trials")
+    now = runfile.describe(plan, changes, space, Storage(a.data), trials)
+    done = _continue(plan, begun, now) if begun else []
+    session = ray_session(
+        plan,
+        changes,
+        begin=lambda: now.save(plan.run),
+        advice=f"; go on with: samsweep resume {plan.name}{storage_option(a)}",
+    )
+    with session as ray, Heartbeat(plan.run), SweepView(ray.plan, trials, ray.screen, done) as view:
+        outcome = run_sweep(ray.plan, trials, fixed, ray.capacity, ray.folder, view)
+    return finish(plan, outcome.rows, a, outcome.interrupted)
+
+
+def _wanted(a: argparse.Namespace, begun: RunFile | None) -> int:
+    """How many trials there shall be in all."""
+    wanted: int = a.trials if a.trials is not None else begun.trials if begun else DEFAULT_TRIALS
+    if wanted < 1:
+        raise UserError(f"TRIALS={wanted}: at least 1")
+    if begun and wanted < begun.trials:
+        raise UserError(f"TRIALS={wanted}: sweep '{a.name}' has {begun.trials} already; give as many or more")
+    return wanted
+
+
+def _continue(plan: Any, begun: RunFile, now: RunFile) -> list[Any]:
+    """The rows that are there already. Raises UserError where the sweep must not be gone on with."""
+    from orchestrator.alive import check_alone
+    from orchestrator.sweep import ended_rows
+
+    check_alone(plan.run, plan.name)
+    begun.check_same(now, plan.name)
+    done = ended_rows(plan.run)
+    notes().print(f"going on with sweep '{plan.name}': {len(done)} of {now.trials} trials are done")
+    return done
+
+
+def status(a: argparse.Namespace) -> None:
+    from rich.table import Table
+
+    from orchestrator import runfile
+    from orchestrator.status import read_status
+    from orchestrator.storage import Storage
+
+    storage = Storage(a.storage)
+    found = [read_status(storage, name) for name in ([a.name] if a.name else runfile.names(storage))]
+    if a.json:
+        print_json([sweep.to_json() for sweep in found])
+        return
+    out = console()
+    if not found:
+        out.print(f"no sweep under {a.storage}; start with: make sweep METHOD=mca DATASET=cod10k")
+        return
+    table = Table()
+    for title in ("sweep", "trials", "completed", "pruned", "failed", "begun", "to come", "best"):
+        table.add_column(title, overflow="fold")
+    for sweep in found:
+        counts = [sweep.count(kind) for kind in ("completed", "pruned", "failed")]
+        table.add_row(sweep.name, *map(str, (sweep.trials, *counts, len(sweep.begun), sweep.to_come)), sweep.best_words)
+    out.print(table)
+    for sweep in found:
+        for trial in sweep.begun if a.name else ():
+            out.print(f"trial {trial.trial}: epoch {trial.epoch} of {sweep.epochs}, {trial.best_words}")
+        out.print(f"{sweep.name}: {sweep.driver_words}{storage_option(a) if sweep.abandoned else ''}", soft_wrap=True)
