@@ -106,6 +106,8 @@ class StudySearch(OptunaSearch):
             self._ot_trials[trial_id].report(result[METRIC], result["epoch"])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        if result and not error:
+            self.on_trial_result(trial_id, result)  # Tune keeps to itself the result at which ASHA stops a trial
         self._completed_trials.add(trial_id)
 
     def tell(self, name: str, end: Ended) -> None:
