@@ -35,6 +35,10 @@ help: ## list the targets
 sweep: $(VENV)/.installed ## search a method's hyper-parameters: make sweep METHOD=mca DATASET=cod10k
 	@$(SAMSWEEP) sweep '$(METHOD)' '$(DATASET)' $(if $(TRIALS),--trials '$(TRIALS)') $(RUN_OPTIONS)
 
+.PHONY: resume
+resume: $(VENV)/.installed ## go on with a sweep that was cut off: make resume NAME=... (TRIALS=12 adds trials)
+	@$(SAMSWEEP) resume '$(NAME)' $(if $(TRIALS),--trials '$(TRIALS)') --storage '$(STORAGE)'
+
 .PHONY: train
 train: $(VENV)/.installed ## train one setting: make train METHOD=sam_adapter DATASET=cod10k
 	@$(SAMSWEEP) train '$(METHOD)' '$(DATASET)' $(RUN_OPTIONS)
@@ -81,7 +85,7 @@ test: $(VENV)/.installed ## the quick suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not s3 and not slow' -n auto --dist loadfile
 
 .PHONY: test-faults
-test-faults: $(VENV)/.installed ## killed workers and failing trials on a real Ray
+test-faults: $(VENV)/.installed ## kills, Ctrl-C and failing trials on a real Ray (SAMSWEEP_KILLS=10: more of them)
 	@$(BIN)/python -m pytest -m slow
 
 .PHONY: test-s3

@@ -115,19 +115,22 @@ def session(
         log = folder / "ray.log"
         say(f"starting Ray; its log is {log}")
         screen = stack.enter_context(quiet(log))
+        dog = Watchdog(screen, f"Ray's own processes died; see {log}{advice}")
+        stack.callback(dog.stop)
         capacity, dashboard = stack.enter_context(ray_cluster(log))
         if capacity.gpus and not gpus_given:
             plan = dataclasses.replace(plan, settings=plan.settings.replace({"train.gpus_per_worker": 1.0}))
         try:
             capacity.concurrent(plan.settings.train)
         except UserError:
+            dog.stop()
             stack.close()
             if fresh:
                 plan.run.remove()
             raise
         if dashboard:
             print(f"dashboard: {dashboard}", file=screen)
-        stack.enter_context(watchdog(screen, f"Ray's own processes died; see {log}{advice}"))
+        stack.callback(dog.stop)  # again, since this is called before Ray is shut down
         yield Session(plan, capacity, folder, screen)
 
 
@@ -168,27 +171,27 @@ def lost_ray() -> bool:
     return node is not None and any(kind in ESSENTIAL for kind, _ in node.dead_processes())
 
 
-@contextmanager
-def watchdog(screen: IO[str], message: str) -> Iterator[None]:
-    """End this process with one line as soon as its Ray is lost.
+class Watchdog:
+    """Ends this process with one line as soon as its Ray is lost.
 
     Else it would hang for a while, call trials failed which are not, and at last be ended by Ray without a word.
     """
-    over = threading.Event()
 
-    def watch() -> None:
-        while not over.wait(WATCH_SECONDS):
-            if lost_ray():
-                show_cursor = "\r\x1b[?25h" if screen.isatty() else ""  # a live table hides it
-                screen.write(f"{show_cursor}error: {message}\n")
-                screen.flush()
+    def __init__(self, screen: IO[str], message: str) -> None:
+        self.screen, self.message = screen, message
+        self._over = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def stop(self) -> None:
+        self._over.set()
+
+    def _watch(self) -> None:
+        while not self._over.wait(WATCH_SECONDS):
+            if lost_ray() and not self._over.is_set():
+                show_cursor = "\r\x1b[?25h" if self.screen.isatty() else ""  # a live table hides it
+                self.screen.write(f"{show_cursor}error: {self.message}\n")
+                self.screen.flush()
                 os._exit(2)  # whatever waits for Ray now would wait in vain
-
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    finally:
-        over.set()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from optuna.storages.journal._file import LOCK_FILE_SUFFIX
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
+from orchestrator.errors import UserError
 from orchestrator.space import TRIAL, Space
 from orchestrator.trial import METRIC
 
@@ -55,6 +56,9 @@ class StudySearch(OptunaSearch):
     Args:
         ended: the trials that have rows, by name; where the study has them RUNNING, they are told now. All
             others that were begun are suggested again first: the same Optuna trial, the same name.
+
+    Raises:
+        UserError: a trial has a row, but the study does not know it.
     """
 
     def __init__(
@@ -140,8 +144,10 @@ class StudySearch(OptunaSearch):
 
     def _reconcile(self, ended: Mapping[str, Ended]) -> list[FrozenTrial]:
         """Tell the study of trials that have rows; those that have none."""
-        begun = []
-        for trial in self._told():
+        begun, trials = [], self._told()
+        if alien := sorted(set(ended) - {trial_name(trial.number) for trial in trials}):
+            raise UserError(f"{self.journal}: does not know trial {alien[0]}, which has a result; choose another NAME")
+        for trial in trials:
             name = trial_name(trial.number)
             if name in ended:
                 self.tell(name, ended[name])

@@ -249,9 +249,13 @@ class Recorder(ray.tune.Callback):
         self._remove_checkpoints(row)
 
     def tidy(self) -> None:
-        """Remove what a process that was killed left of trials which had ended."""
+        """Remove what a process that was killed left of trials which had ended, or which the study never heard of."""
         for row in self.rows:
             self._remove_checkpoints(row)
+        known = {past.trial for some in self.search.before() for past in some}
+        for name in self.plan.run.names(TRIALS):
+            if name not in known:  # the next trial of that name may have other parameters
+                (self.plan.run / TRIALS / name).remove()
 
     def _remove_checkpoints(self, row: Row) -> None:
         if row.status != "stopped":  # early stops would leave them behind

@@ -14,12 +14,13 @@ from rich.console import Console
 from orchestrator import patience, sweep
 from orchestrator.errors import UserError
 from orchestrator.plan import Plan, make_plan
-from orchestrator.results import read_rows
+from orchestrator.results import make_row, read_rows, write_row
 from orchestrator.runtime import Capacity
 from orchestrator.single import TRIAL as SINGLE
 from orchestrator.single import train_here
-from orchestrator.space import TRIAL
+from orchestrator.space import TRIAL, Space
 from orchestrator.storage import Storage
+from orchestrator.study import StudySearch, study_name
 
 AWAY = botocore.exceptions.EndpointConnectionError(endpoint_url="http://x")
 
@@ -98,6 +99,33 @@ def test_a_sweep_that_cannot_begin_is_told_in_one_line(
     monkeypatch.setattr(sweep.ray, "kill", lambda actor: None)
     with pytest.raises(UserError, match="flaky://bucket/run: cannot be written .Could not connect"):
         sweep.run_sweep(plan, 1, {}, Capacity(((2, 0),)), tmp_path, recorder.watcher)
+
+
+def test_another_machine_takes_the_study_from_the_store(
+    recorder: sweep.Recorder, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = study_name("decoder", "tiny", "vit_t", "run")
+    space = Space(plan.settings, {})
+    there = StudySearch(space, "max", name, tmp_path / "there.journal", seed=0, trials=4)
+    told = [there.suggest(trial) for trial in "xyz"]
+    plan.run.write("study.journal", (tmp_path / "there.journal").read_bytes())
+    for trial, status in (("000", "completed"), ("001", "stopped")):
+        write_row(plan.run, make_row(plan, trial, status, [], seconds=1))
+        plan.run.write(f"trials/{trial}/ray/checkpoint/state.pt", b"x")
+    made: dict[str, Any] = {}
+
+    def tuner(plan: Plan, rest: int, capacity: Capacity, recorder: sweep.Recorder) -> Any:
+        made.update(rest=rest, recorder=recorder)
+        return SimpleNamespace(fit=lambda: None)
+
+    monkeypatch.setattr(sweep, "_tuner", tuner)
+    monkeypatch.setattr(sweep, "open_mailbox", lambda: None)
+    monkeypatch.setattr(sweep.ray, "kill", lambda actor: None)
+    outcome = sweep.run_sweep(plan, 4, {}, Capacity(((2, 0),)), tmp_path, recorder.watcher)
+    assert [row.trial for row in outcome.rows] == ["000"] and outcome.interrupted and made["rest"] == 3
+    assert [made["recorder"].search.suggest(trial) for trial in "ab"] == told[1:], "in the order of their numbers"
+    assert plan.run.names("trials") == ["000", "001"], "a, b and c were never heard of"
+    assert plan.run.names("trials/000") == ["record.arrow"] and "ray" in plan.run.names("trials/001")
 
 
 def test_a_single_trial_waits(plan: Plan, store: Any) -> None:

@@ -66,7 +66,7 @@ class Sweep:
             assert row["status"] != "failed" or row["cause"]
             seen = [epoch["epoch"] for epoch in row["epochs"]]
             assert seen == list(range(1, len(seen) + 1)) and (len(seen) == EPOCHS or row["status"] != "completed")
-            assert sorted(study[name].intermediate_values) == seen
+            assert row["status"] == "failed" or sorted(study[name].intermediate_values) == seen
         assert rows["000"]["status"] in ("completed", "failed"), "the defaults are never cut"
         assert not list(self.run.local("trials").glob("*/ray"))
         assert not self.run.exists("alive.json")
@@ -96,7 +96,7 @@ def test_kills_at_random_moments_change_nothing(sweeps: Any) -> None:
     began, log = time.monotonic(), []
     while True:
         driver = sweep.start(trials)
-        while kinds and not driver.wait(draw.uniform(3, 35)):
+        while kinds and not driver.wait(draw.uniform(3, 25)):
             writers = driver.writers()
             if not driver.kill(kinds[0], draw):
                 continue  # none such yet

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.config import make_settings
 from orchestrator.errors import UserError
-from orchestrator.runtime import Capacity
+from orchestrator.runtime import Capacity, lost_ray
 
 
 def train(**changes: object):  # type: ignore[no-untyped-def]
@@ -53,6 +53,27 @@ def test_what_does_not_fit_is_said(settings: dict[str, object], says: str) -> No
 def test_a_worker_must_fit_on_one_node() -> None:
     with pytest.raises(UserError, match="3 together for each worker"):
         Capacity(((2, 0), (2, 0))).concurrent(train(cpus_per_worker=3))
+
+
+LOST = """
+import sys, time
+from orchestrator import runtime
+runtime.lost_ray = lambda: True
+dog = runtime.Watchdog(sys.stderr, "Ray is gone; do this")
+if sys.argv[1] == "stop":
+    dog.stop()
+time.sleep(2)
+"""
+
+
+@pytest.mark.parametrize(("what", "code", "said"), [("stay", 2, "error: Ray is gone; do this\n"), ("stop", 0, "")])
+def test_a_lost_ray_ends_the_process_with_one_line(what: str, code: int, said: str) -> None:
+    done = subprocess.run([sys.executable, "-c", LOST, what], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+def test_without_ray_nothing_is_lost() -> None:
+    assert not lost_ray()
 
 
 SCRIPT = """

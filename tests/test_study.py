@@ -16,6 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from orchestrator.config import make_settings
+from orchestrator.errors import UserError
 from orchestrator.space import TRIAL, Space, chosen_settings
 from orchestrator.study import Ended, Past, StudySearch
 
@@ -134,6 +135,12 @@ def test_a_row_counts_though_the_study_was_not_told(tmp_path: Path) -> None:
     states = [trial.state.name for trial in stored(tmp_path).values()]
     assert states == ["COMPLETE", "PRUNED", "FAIL", "RUNNING"] and stored(tmp_path)["000"].value == 0.5
     assert begin(again, "x")[TRIAL] == "003"
+
+
+def test_a_row_that_the_study_does_not_know_is_said(tmp_path: Path) -> None:
+    play(search(tmp_path), "a", 0.5)
+    with pytest.raises(UserError, match="study.journal: does not know trial 007, which has a result"):
+        search(tmp_path, ended={"000": Ended("completed", 0.5), "007": Ended("pruned", 0.1)})
 
 
 def test_a_trial_whose_row_is_gone_runs_again(tmp_path: Path) -> None:
