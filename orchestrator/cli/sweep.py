@@ -29,6 +29,16 @@ def add_verbs(verbs: Any) -> None:
     )
     p = add_verb(
         verbs,
+        "plan",
+        plan,
+        "what a sweep, or a grid of them, will cost; starts nothing",
+        "samsweep plan all all --trials 6",
+    )
+    add_run(p)
+    p.add_argument("--trials", type=int, metavar="N", help=f"of each cell (default {DEFAULT_TRIALS})")
+    p.add_argument("--price", type=float, metavar="X", help="of an hour of a worker: prints the money, too")
+    p = add_verb(
+        verbs,
         "resume",
         resume,
         "go on with a sweep that was cut off, or add trials to it",
@@ -46,7 +56,25 @@ def add_verbs(verbs: Any) -> None:
 
 
 def sweep(a: argparse.Namespace) -> int:
-    """Begin a sweep, or go on with the one of that NAME."""
+    """Begin a sweep, or go on with the one of that NAME; of several methods or datasets a sweep each."""
+    from orchestrator.grid import is_grid
+
+    if is_grid(a.method, a.dataset):
+        from orchestrator.cli.grid import sweep_grid
+
+        return sweep_grid(a, _wanted(a, None), begin_or_go_on)
+    return begin_or_go_on(a)
+
+
+def plan(a: argparse.Namespace) -> None:
+    """The cost of a sweep or a grid, before it."""
+    from orchestrator.cli.grid import print_plan
+
+    print_plan(a, _wanted(a, None))
+
+
+def begin_or_go_on(a: argparse.Namespace) -> int:
+    """One sweep of one method on one dataset."""
     from orchestrator import runfile
     from orchestrator.storage import Storage
 

@@ -1,0 +1,103 @@
+"""The grid of methods and datasets: which cells there are, and what they cost. Knows neither Ray nor the console."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from methods import registry
+from orchestrator.data.catalogue import CATALOGUE, resolve
+from orchestrator.data.schema import ingested_names
+from orchestrator.data.tasks import TASKS
+from orchestrator.errors import UserError, unknown
+from orchestrator.storage import Storage
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One sweep of a grid."""
+
+    method: str
+    dataset: str
+
+    def run_name(self, grid: str) -> str:
+        """What its run is called under STORAGE."""
+        return f"{grid}-{self.method}-{self.dataset}"
+
+
+def is_grid(method: str, dataset: str) -> bool:
+    """Whether METHOD and DATASET name more than one cell."""
+    return any(word == ALL or "," in word for word in (method, dataset))
+
+
+def cells(method: str, dataset: str, data: Storage) -> list[Cell]:
+    """The cells of METHOD and DATASET (a name, several with commas, or ``all``), by dataset.
+
+    ``all`` takes whatever fits together. Raises UserError for an unknown name, a pair of named ones that does
+    not fit, or where nothing is left.
+    """
+    everything = {*CATALOGUE, *ingested_names(data)}
+    methods = _named("method", method, registry.names())
+    datasets = _named("dataset", dataset, sorted(everything))
+    fitting = []
+    for name in datasets:
+        task = resolve(name, data).task
+        for one in methods:
+            if why := _misfit(one, task):
+                if ALL not in (method, dataset):
+                    raise UserError(f"METHOD={one} DATASET={name}: {why}; leave it out")
+            else:
+                fitting.append(Cell(one, name))
+    if not fitting:
+        raise UserError(f"METHOD={method} DATASET={dataset}: no method here fits a dataset; see `samsweep datasets`")
+    return fitting
+
+
+def _named(kind: str, words: str, known: Sequence[str]) -> list[str]:
+    names = list(known) if words == ALL else [word.strip() for word in words.split(",") if word.strip()]
+    for name in names:
+        if name not in known:
+            raise unknown(kind, name, known)
+    return list(dict.fromkeys(names))
+
+
+def _misfit(method: str, task: str) -> str:
+    """Why a method does not serve a task; '' where it does."""
+    if not TASKS[task].solved:
+        return f"no method solves task '{task}' yet"
+    if TASKS[task].prompted != registry.load(method).prompted:
+        return "a prompted method needs several masks an image, and the other way round"
+    return ""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a cell is about to cost."""
+
+    cell: Cell
+    trials: int
+    epochs: int
+    hours: float | None  #: of one worker; None where nothing like it was measured
+
+
+def estimate(
+    cell: Cell, trials: int, epochs: int, images: int | None, backbone: str, rows: Iterable[dict[str, Any]]
+) -> Estimate:
+    """From the seconds that finished trials of the same method and backbone took for a sample.
+
+    Stops by ASHA are not counted on, so it is an upper bound. ``images``: in the training split.
+    """
+    seconds = [
+        (epoch["seconds"] + (epoch["eval_seconds"] or 0)) / epoch["samples"]
+        for row in rows
+        if (row["method"], row["backbone"]) == (cell.method, backbone)
+        for epoch in row["epochs"]
+        if epoch["samples"]
+    ]
+    if not seconds or not images:
+        return Estimate(cell, trials, epochs, None)
+    return Estimate(cell, trials, epochs, statistics.median(seconds) * images * epochs * trials / 3600)
