@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.cli import grid as module
 from orchestrator.cli import main
-from orchestrator.cli import run as verbs
+from orchestrator.cli import sweep as verbs
 from orchestrator.errors import UserError
 from orchestrator.grid import Cell, cells, estimate, is_grid
 from orchestrator.storage import Storage
@@ -75,7 +75,7 @@ def test_a_cell_that_fails_leaves_the_others_alone(
             raise UserError("no space left")
         return 0
 
-    monkeypatch.setattr(verbs, "_begin_or_go_on", run_cell)
+    monkeypatch.setattr(verbs, "begin_or_go_on", run_cell)
     assert sweep() == 1
     assert ran == [
         ("decoder", "istd", "g-decoder-istd"),
@@ -96,7 +96,7 @@ def test_what_is_done_is_not_done_again_and_an_interrupt_ends_it_all(
         ran.append(a.name)  # type: ignore[attr-defined]
         return 130
 
-    monkeypatch.setattr(verbs, "_begin_or_go_on", run_cell)
+    monkeypatch.setattr(verbs, "begin_or_go_on", run_cell)
     monkeypatch.setattr(module, "_is_done", lambda storage, name, trials: name == "g-decoder-istd")
     assert sweep() == 130
     assert ran == ["g-sam-istd"]

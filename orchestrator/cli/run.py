@@ -22,9 +22,7 @@ def add_verbs(verbs: Any) -> None:
 
 
 def add_run(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "method", metavar="METHOD", help="see `samsweep methods`; sweep and plan take several with commas, or all"
-    )
+    p.add_argument("method", metavar="METHOD", help="see `samsweep methods`; sweep and plan take a,b or all")
     p.add_argument("dataset", metavar="DATASET", help="see `samsweep datasets`; the same")
     p.add_argument("--epochs", metavar="N", help="default: as the papers; fewer with vit_t")
     p.add_argument("--backbone", metavar="SIZE", help="vit_t (default), vit_b, vit_l or vit_h")
