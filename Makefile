@@ -82,7 +82,7 @@ test: $(VENV)/.installed ## the quick suite
 
 .PHONY: test-faults
 test-faults: $(VENV)/.installed ## killed workers and failing trials on a real Ray
-	@$(BIN)/python -m pytest -m slow
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadgroup
 
 .PHONY: test-s3
 test-s3: $(VENV)/.installed ## data and results in a real S3 store (a one-node Ceph; Debian, root)
