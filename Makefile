@@ -86,7 +86,7 @@ test: $(VENV)/.installed ## the quick suite
 
 .PHONY: test-faults
 test-faults: $(VENV)/.installed ## kills, Ctrl-C and failing trials on a real Ray (SAMSWEEP_KILLS=10: more of them)
-	@$(BIN)/python -m pytest -m slow
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadgroup
 
 .PHONY: test-s3
 test-s3: $(VENV)/.installed ## data and results in a real S3 store (a one-node Ceph; Debian, root)

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import ray.train
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
@@ -40,7 +41,8 @@ def upload(checkpoint: Any, name: str) -> Any:
         return context.persist_current_checkpoint(checkpoint, name)
     target = context.build_checkpoint_path_from_name(name)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        data = path.read_bytes()  # before there is a file: leaving the block completes it
+        # before there is a file, since leaving the block completes it; mapped, not read: it may be gigabytes
+        data = pa.memory_map(str(path)).read_buffer() if path.stat().st_size else b""
         with filesystem.open_output_stream(f"{target}/{path.relative_to(folder).as_posix()}") as file:
             file.write(data)
     return ray.train.Checkpoint(target, filesystem)

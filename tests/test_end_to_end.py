@@ -89,6 +89,7 @@ def test_two_ranks_see_the_order_of_one(polyps: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 def test_failed_trials_say_why_and_leave_room_for_the_next(polyps: Path) -> None:
     """Three trials, of which at most two fit at once: a failed one must give its cores back."""
     words = ("sweep", "decoder", "polyps", "--trials", "3", "--epochs", "1", "--name", "bad")
@@ -99,6 +100,7 @@ def test_failed_trials_say_why_and_leave_room_for_the_next(polyps: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 def test_a_killed_worker_is_restarted_from_its_last_epoch(polyps: Path) -> None:
     words = ["train", "decoder", "polyps", "--workers", "2", "--epochs", "6", "--name", "killed"]
     command = [sys.executable, "-c", "import sys; from orchestrator.cli import main; sys.exit(main())", *words]
@@ -115,6 +117,7 @@ def test_a_killed_worker_is_restarted_from_its_last_epoch(polyps: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 def test_data_ingested_anew_stop_the_sweep(polyps: Path) -> None:
     shutil.copytree(polyps / "data", polyps / "changing")
     words = ["sweep", "decoder", "polyps", "--trials", "9", "--epochs", "90", "--name", "changed"]

@@ -21,7 +21,7 @@ from orchestrator.cli import main
 from orchestrator.results import read_rows
 from orchestrator.storage import Storage
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 KILLS = int(os.environ.get("SAMSWEEP_KILLS", "4"))
 SEED = int(os.environ.get("SAMSWEEP_KILL_SEED", "0"))

@@ -126,4 +126,8 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("a") as file:
         if fcntl:
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            if fcntl:  # closing is not enough where a child was forked meanwhile
+                fcntl.flock(file, fcntl.LOCK_UN)

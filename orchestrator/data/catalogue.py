@@ -45,5 +45,6 @@ def resolve(name: str, root: Storage) -> Entry:
         task=manifest.task,
         layout=manifest.layout,
         train=sizes.get("train"),
+        val=sizes.get("val"),
         test=sizes.get("test"),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,17 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         return np.array(image.convert("RGB"), dtype=np.uint8)
     except (ValueError, OSError) as error:
         raise BadImage(f"cannot be read as RGB ({first_line(error)})") from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of an image file, by its head alone. Raises BadImage."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return image.size
+    except Image.UnidentifiedImageError as error:
+        raise BadImage("not an image of a known format") from error
+    except (SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise BadImage(f"truncated or damaged image ({first_line(error)})") from error
 
 
 def decode_mask(data: bytes, foreground_above: int) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from PIL import Image
 from orchestrator.data.check import BadImage, BadMask, binary_threshold, decode_image, decode_mask, open_image
 from orchestrator.data.layers import Bits, decode_layers
 
+SOFT_THRESHOLD = 127  #: of a mask that is grey all over
 VOID = 255  #: in a class map: no class, counted nowhere
 
 Labels = NDArray[np.int32]  #: HxW
@@ -83,6 +84,7 @@ def check_pair(
     classes: int = 0,
     values: frozenset[int] | None = None,
     scale: float = 1,
+    soft: bool = False,
 ) -> Checked:
     """Decode an image and its mask fully.
 
@@ -90,6 +92,7 @@ def check_pair(
         classes: how many a class map may tell apart.
         values: those of the row's objects, where every value of the mask must be one of them.
         scale: the mask's size, of the image's.
+        soft: a binary mask may hold any grey.
 
     Raises:
         BadMask: the mask is damaged, of another size, or holds what its coding does not allow.
@@ -100,7 +103,7 @@ def check_pair(
     if coding == "none":
         return Checked(height, width)
     try:
-        (high, wide), above = _check_mask(mask, coding, classes, values)
+        (high, wide), above = _check_mask(mask, coding, classes, values, soft)
     except BadMask:
         raise
     except BadImage as error:
@@ -114,11 +117,13 @@ def check_pair(
     return Checked(height, width, above)
 
 
-def _check_mask(mask: bytes, coding: str, classes: int, values: frozenset[int] | None) -> tuple[tuple[int, int], int]:
+def _check_mask(
+    mask: bytes, coding: str, classes: int, values: frozenset[int] | None, soft: bool
+) -> tuple[tuple[int, int], int]:
     """The mask's (height, width) and the threshold of a binary one."""
     if coding == "binary":
         image = open_image(mask)
-        return (image.height, image.width), binary_threshold(image)
+        return (image.height, image.width), SOFT_THRESHOLD if soft else binary_threshold(image)
     read = CODINGS[coding].labels
     if read is None:
         raise ValueError(f"masks of coding '{coding}' are not ingested")

@@ -7,7 +7,9 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from orchestrator.data.codings import VOID
 from orchestrator.data.layouts.base import Found
+from orchestrator.data.layouts.folders import CLASSES_FILE
 from orchestrator.data.portions import OnRows, Portion, Portioner, Written, cut, here
 from orchestrator.data.rows import Source
 from orchestrator.data.schema import Manifest, Skipped
@@ -50,7 +52,7 @@ def ingest(
     check_name(name)
     found = find_items(layout, Path(source).expanduser().absolute(), seed, TASKS[task].coding)
     _check_coding(found, task)
-    portions, plan = cut(found, shard_bytes, (task, layout, seed, skip_bad, stand_in))
+    portions, plan = cut(found, layout, shard_bytes, (task, layout, seed, skip_bad, stand_in))
     with DatasetWriter(out, name, replace=replace, shard_bytes=shard_bytes, plan=plan) as writer:
         written = _write(writer, found, portions, layout, skip_bad, progress, runner)
         bad = [*found.problems, *(bad for portion in portions for bad in written[portion.key].bad)]
@@ -103,8 +105,11 @@ def _check_coding(found: Found, task: str) -> None:
     if found.coding != wanted:
         fitting = " or ".join(of_coding(found.coding))
         raise UserError(f"--task {task}: its masks are {wanted}, this layout's are {found.coding}; --task {fitting}")
-    if found.coding == "classes" and not found.classes:
-        raise UserError(f"{found.root}: no classes.txt; write one there, a class name a line, the first of class 0")
+    if found.coding == "classes" and not 0 < len(found.classes) <= VOID:
+        raise UserError(
+            f"{found.root}/{CLASSES_FILE}: {len(found.classes)} classes; write a class name a line, that of class 0 "
+            f"first, at most {VOID}"
+        )
 
 
 def _bad_files(bad: list[Skipped]) -> UserError:
@@ -118,7 +123,7 @@ def _bad_files(bad: list[Skipped]) -> UserError:
 
 def _check_splits(writer: DatasetWriter, found: Found) -> None:
     """Whether every split has rows."""
-    for split in sorted({item.split for item in found.items} or {"train"}):
+    for split in sorted(found.splits or {item.split for item in found.items} or {"train"}):
         if split not in writer.splits:
             raise UserError(f"{found.root}: no usable image is left in split '{split}'; mend the bad files")
 

@@ -76,9 +76,7 @@ class Loader:
         return len(self.batches)
 
     def __iter__(self) -> Generator[Batch, None, None]:
-        rows = [int(i) for indices, _ in self.batches for i in indices]
-        with fetched_ahead(self.split, rows):
-            yield from self._by_processes() if self.processes else self._by_threads(rows)
+        return self._by_processes() if self.processes else self._by_threads()
 
     def batch(self, number: int) -> Batch:
         """Batch ``number``, made by the caller itself."""
@@ -95,15 +93,21 @@ class Loader:
             multiprocessing_context="fork" if len(self) else None,
             pin_memory=torch.cuda.is_available(),
         )
-        for made in loader:
-            if isinstance(made, UserError):
-                raise made
-            yield made
+        batches = iter(loader)  # forks: before there is a thread whose locks the children would find taken
+        with fetched_ahead(self.split, self._rows()):
+            for made in batches:
+                if isinstance(made, UserError):
+                    raise made
+                yield made
 
-    def _by_threads(self, rows: list[int]) -> Generator[Batch, None, None]:
+    def _rows(self) -> list[int]:
+        return [int(i) for indices, _ in self.batches for i in indices]
+
+    def _by_threads(self) -> Generator[Batch, None, None]:
         largest = max((len(indices) for indices, _ in self.batches), default=1)
         window = max(self.threads, AHEAD * largest)
-        with closing(map_ahead(self._prepare, rows, self.threads, window)) as samples:
+        ahead = map_ahead(self._prepare, self._rows(), self.threads, window)
+        with fetched_ahead(self.split, self._rows()), closing(ahead) as samples:
             for indices, weights in self.batches:
                 yield _collate([next(samples) for _ in indices], weights)
 

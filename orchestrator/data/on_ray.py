@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from orchestrator.data.portions import OnRows, Portion, Portioner, Written
+from orchestrator.data.schema import first_line
 from orchestrator.errors import UserError
+from orchestrator.storage import writing_failed
 
 AHEAD = 2  #: portions that wait beside each one at work
 
@@ -36,7 +38,7 @@ def on_ray(
                 return
             ready, _ = ray.wait(list(at_work))
             portion = at_work.pop(ready[0])
-            written = _got(ready[0])
+            written = _got(ready[0], portioner.folder.uri)
             on_rows(len(portion.items), portion.items[-1].id)
             yield portion, written
     finally:
@@ -52,14 +54,23 @@ def _write(portioner: Portioner, portion: Portion) -> Written:
         raise UserError(
             f"{root}: node {ray.util.get_node_ip_address()} does not see it; ingest from a folder that all nodes share"
         )
+    folder = portioner.folder
+    if folder.is_local and not folder.local().is_dir():
+        raise UserError(
+            f"{folder.uri}: node {ray.util.get_node_ip_address()} does not see it; give an --out that all share"
+        )
     return portioner(portion)
 
 
-def _got(reference: ray.ObjectRef[Written]) -> Written:
+def _got(reference: ray.ObjectRef[Written], uri: str) -> Written:
     try:
         written: Written = ray.get(reference)
     except RayTaskError as error:
         if isinstance(error.cause, UserError):
             raise error.cause from error
+        if isinstance(error.cause, OSError):
+            raise writing_failed(uri, error.cause) from error
         raise
+    except RayError as error:
+        raise UserError(f"{uri}: a worker of Ray died ({first_line(error)}); the same command goes on") from error
     return written

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.data.ahead import map_ahead
+from orchestrator.data.layouts import LAYOUTS
 from orchestrator.data.layouts.base import Found, Item
 from orchestrator.data.rows import Source
 from orchestrator.data.schema import SCHEMA_VERSION, Shard, Skipped
@@ -28,6 +29,7 @@ class Portion:
 
     @property
     def key(self) -> str:
+        """Its name in the note of progress."""
         return f"{self.split}-{self.number:05d}"
 
 
@@ -75,17 +77,18 @@ def here(
         yield portion, written
 
 
-def cut(found: Found, shard_bytes: int, how: Sequence[object]) -> tuple[list[Portion], str]:
+def cut(found: Found, layout_name: str, shard_bytes: int, how: Sequence[object]) -> tuple[list[Portion], str]:
     """The portions of at least ``shard_bytes`` of files each (but for a split's last), and their digest.
 
     The digest tells names, sizes and times of all files, and ``how`` they are ingested.
     """
+    layout = LAYOUTS[layout_name]
     digest = hashlib.sha256(repr((SCHEMA_VERSION, found.split_rule, found.classes, shard_bytes, *how)).encode())
     portions: list[Portion] = []
     numbers: dict[str, int] = {}
     begun, size = 0, 0
     for position, item in enumerate(found.items):
-        states = [_state(found.root / name) for name in (item.image, item.mask) if name]
+        states = [_state(found.root / name) for name in layout.sources(found.root, item)]
         digest.update(repr((item.split, item.id, item.group, item.image, item.mask, item.extra, states)).encode())
         size += sum(state[0] for state in states if state)
         following = found.items[position + 1].split if position + 1 < len(found.items) else None

@@ -9,7 +9,7 @@ from orchestrator.data.check import BadImage, BadMask
 from orchestrator.data.codings import check_pair
 from orchestrator.data.layouts import LAYOUTS
 from orchestrator.data.layouts.base import Item
-from orchestrator.data.schema import Row, Skipped
+from orchestrator.data.schema import Row, Skipped, first_line
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,19 @@ class Source:
                 classes=self.classes,
                 values=frozenset(o.value for o in made.objects) if made.listed else None,
                 scale=layout.mask_scale,
+                soft=layout.soft,
             )
         except OSError as error:
+            at = _below(root, error.filename) or at
             return Skipped(at, f"cannot be read ({error.strerror or type(error).__name__})")
         except BadMask as error:
             return Skipped(item.mask or item.image, str(error))
         except BadImage as error:
             return Skipped(item.image, str(error))
+        except (ValueError, LookupError, ArithmeticError) as error:  # of what a layout parses
+            return Skipped(
+                item.mask or item.image, f"cannot be understood ({type(error).__name__}: {first_line(error)})"
+            )
         return Row(
             id=item.id,
             group=item.group,
@@ -58,3 +64,8 @@ class Source:
             objects=made.objects,
             views=made.views,
         )
+
+
+def _below(root: Path, path: str | None) -> str | None:
+    """A path relative to the source; None where it is none of its files."""
+    return Path(path).relative_to(root).as_posix() if path and Path(path).is_relative_to(root) else None

@@ -31,10 +31,17 @@ class ShardFile:
     def __enter__(self) -> ShardFile:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.abandon()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove what was written, unless it is finished. Raises UserError where writing is what failed."""
+        if self._writing:
+            writing, self._writing = self._writing, None
+            error = error or RuntimeError("not finished")
+            writing.__exit__(type(error), error, trace)
 
     def add(self, row: Row) -> None:
+        """Append a row."""
         size = len(row.image) + len(row.mask) + sum(len(v.image) + len(v.mask) for v in row.views)
         self._waiting.append(row)
         self._waiting_bytes += size
@@ -51,12 +58,6 @@ class ShardFile:
         writing, self._writing = self._writing, None
         writing.__exit__(None, None, None)
         return Shard(self._name(), self.rows, self._file.bytes, self._file.digest.hexdigest())
-
-    def abandon(self) -> None:
-        """Remove what was written of it; nothing happens to one that is finished."""
-        if self._writing:
-            writing, self._writing = self._writing, None
-            writing.__exit__(RuntimeError, RuntimeError("abandoned"), None)
 
     def _name(self) -> str:
         assert self._file

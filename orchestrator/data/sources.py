@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from orchestrator.data.grouping import held_out
 from orchestrator.data.layouts import LAYOUTS
 from orchestrator.data.layouts.base import SPLITS, Found, Item, visible
+from orchestrator.data.schema import Skipped
 from orchestrator.errors import UserError, unknown
 
 TEST_FRACTION = 0.2
@@ -27,14 +29,42 @@ def find_items(layout: str, source: Path, seed: int = 42, coding: str = "binary"
         found = LAYOUTS[layout].find(source)
     except OSError as error:
         where = error.filename or source
-        raise UserError(f"{where}: cannot be read ({error.strerror}); mend its permissions") from error
+        advice = (
+            "look whether the download is complete" if isinstance(error, FileNotFoundError) else "mend its permissions"
+        )
+        raise UserError(f"{where}: cannot be read ({error.strerror}); {advice}") from error
     found.coding = found.coding or coding
+    _drop_unusable(found)
     if any(not item.split for item in found.items):
         found.items, found.split_rule = _drawn(found, seed)
     found.split_rule = "; ".join([found.split_rule, *found.notes, *_cut_groups(found.items)])
     rank = {split: number for number, split in enumerate(SPLITS)}
     found.items.sort(key=lambda item: (rank[item.split], item.id))
     return found
+
+
+def _drop_unusable(found: Found) -> None:
+    """Make problems of items whose id is taken in their split, or whose name no row can hold."""
+    taken: dict[tuple[str, str], str] = {}
+    usable = []
+    for item in found.items:
+        other = taken.setdefault((item.split, item.id), item.image)
+        if not _is_utf8(item.image + item.mask):
+            readable = item.image.encode("utf-8", "backslashreplace").decode()
+            found.problems.append(Skipped(readable, "its name is not UTF-8"))
+        elif other is not item.image:
+            found.problems.append(Skipped(item.image, f"two files of one name (the other: {other})"))
+        else:
+            usable.append(item)
+    found.items = usable
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        os.fsencode(name).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _check_source(source: Path) -> None:

@@ -147,17 +147,29 @@ class DatasetWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove this writer's shards, but for those that the manifest in force lists."""
-        if self._open:
-            self._open.abandon()
+        """Remove this writer's shards, but for those that the manifest in force lists.
+
+        Who is interrupted goes on later: what a plan's note lists stays.
+        """
+        try:
+            if self._open:
+                self._open.__exit__(kind, error, trace)
+        finally:
+            self._clean_up(keep_noted=isinstance(error, KeyboardInterrupt))
+
+    def _clean_up(self, keep_noted: bool) -> None:
         # What cannot be seen or removed now (a lost connection) must not hide the error that brought us here.
         with self._lock, contextlib.suppress(Exception):
             if self._committed:
                 return
             current = self._current(lenient=True)
-            listed = {shard.file for shard in current.shards()} if current else self._old
+            kept = {shard.file for shard in current.shards()} | {MANIFEST} if current else {*self._old}
+            if self._noted and keep_noted:
+                kept |= {w.shard.file for w in self.progress.done.values() if w.shard} | {PROGRESS}
+            if self._noted:  # also what a task had written whose end was not waited for
+                self._remove_except(kept)
             written = {shard.file for shards in self._splits.values() for shard in shards.values()}
-            for file in {*written, LOCK, *([PROGRESS] if self._noted else [])} - listed:
+            for file in {*written, LOCK} - kept:
                 self.folder.remove(file)
             if not self.folder.names():
                 self.folder.remove()
@@ -202,8 +214,10 @@ def _alone(folder: Storage) -> Iterator[None]:
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UserError(f"{folder.uri}: another ingest of it is running; wait for its end") from None
+        except OSError:
+            pass  # a file system without locks (some Lustre): as an object store
         yield
 
 

@@ -65,9 +65,12 @@ def test_resolve(tmp_path: Path, write: Callable[..., object]) -> None:
     assert resolve("istd", root) == CATALOGUE["istd"]
     write(root, "polyps", {"train": 5, "test": 2})
     own = resolve("polyps", root)
+    assert own.val is None
     assert (own.name, own.task, own.train, own.test) == ("polyps", "binary", 5, 2)
     write(root, "kvasir", {"train": 3, "test": 1})
     mine = resolve("kvasir", root)
     assert (mine.title, mine.task, mine.train, mine.epochs) == ("Kvasir-SEG", "binary", 3, 120)
+    write(root, "camvid", {"train": 3, "val": 2, "test": 1})
+    assert resolve("camvid", root).val == 2
     with pytest.raises(UserError, match=r"unknown dataset 'polyp' .*polyps"):
         resolve("polyp", root)

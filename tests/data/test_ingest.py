@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_samples import encode, fails, files, ground, picture, run
+from data_samples import encode, fails, files, ground, picture, put_pair, run
 from PIL import Image
 
+from orchestrator.data import shardfile, writer
 from orchestrator.data.ingest import ingest
 from orchestrator.data.reader import open_dataset
 from orchestrator.errors import UserError
@@ -84,8 +85,10 @@ def test_unknown_task(folders: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
-def test_being_stopped_leaves_nothing(folders: Path, tmp_path: Path, stop: type[BaseException]) -> None:
-    out = tmp_path / "out"
+def test_an_error_leaves_nothing_and_who_is_interrupted_goes_on(
+    folders: Path, tmp_path: Path, stop: type[BaseException]
+) -> None:
+    out, whole = tmp_path / "out", tmp_path / "whole"
 
     def stop_late(done: int, total: int, current: str) -> None:
         if done == 7:
@@ -94,7 +97,37 @@ def test_being_stopped_leaves_nothing(folders: Path, tmp_path: Path, stop: type[
 
     with pytest.raises(stop):
         run(folders, out, shard_bytes=2000, progress=stop_late)
-    assert not out.exists()
+    if stop is RuntimeError:
+        assert not out.exists()
+        return
+    kept = files(out)
+    assert "own/ingest.json" in kept and len(kept) > 2 and "own/manifest.json" not in kept
+    assert run(folders, out, shard_bytes=2000) == run(folders, whole, shard_bytes=2000)
+    assert files(out) == files(whole)
+
+
+def test_no_space_left_within_a_shard(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: object, data: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shardfile._Hashed, "write", full)
+    assert "no space left" in fails(folders, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_system_without_locks(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(file: object, how: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(writer.fcntl, "flock", refuse)
+    assert run(folders, tmp_path / "out").rows() == 10
+
+
+def test_a_split_that_lost_all_its_pairs(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        put_pair(tmp_path / f"own/{split}/images/a.jpg", tmp_path / f"own/{split}/masks/a.png")
+    (tmp_path / "own/test/masks/a.png").unlink()
+    assert "no usable image is left in split 'test'" in fails(tmp_path / "own", tmp_path / "out", skip_bad=True)
 
 
 def test_a_failed_replacement_keeps_the_old_dataset(folders: Path, tmp_path: Path) -> None:

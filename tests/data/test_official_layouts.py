@@ -410,7 +410,7 @@ def test_own_class_maps_and_label_maps(source: Path) -> None:
         put(source / f"{split}/images/a.png", picture())
         put(source / f"{split}/masks/a.png", labels(0, 1, VOID))
     out = Storage(str(source.parent / "out"))
-    with pytest.raises(UserError, match=r"no classes.txt; write one there"):
+    with pytest.raises(UserError, match=r"classes.txt: 0 classes; write a class name a line"):
         ingest("own", source, out, "folders", "semantic")
     (source / "classes.txt").write_text("grass\n")
     with pytest.raises(UserError, match=r"masks/a.png: class 1, but there are 1 \(0 to 0; 255 = void\)"):
@@ -420,6 +420,214 @@ def test_own_class_maps_and_label_maps(source: Path) -> None:
     ingest("mine", source, out, "folders", "instances")
     (one,) = samples(open_dataset(out, "mine"), "train").values()
     assert one.coding == "instances" and np.array_equal(one.labels, labels(0, 1, VOID))
+
+
+def wrong(source: Path, name: str) -> str:
+    """The one line of an ingest's error."""
+    with pytest.raises(UserError) as caught:
+        taken(source, name)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "reason"), [("grass\ngrass\n", "'grass' stands there 2 times"), ("", "0 classes")])
+def test_class_lists_that_are_no_use(source: Path, text: str, reason: str) -> None:
+    for name in ("a", "b"):
+        put(source / f"images/{name}.png", picture())
+        put(source / f"masks/{name}.png", labels(0))
+    (source / "classes.txt").write_text(text)
+    with pytest.raises(UserError, match=rf"classes.txt: .*{reason}"):
+        ingest("own", source, Storage(str(source.parent / "out")), "folders", "semantic")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_class(source: Path) -> None:
+    for name in ("a", "b"):
+        put(source / f"images/{name}.png", picture())
+        put(source / f"masks/{name}.png", labels(0))
+    (source / "classes.txt").write_bytes(b"\xef\xbb\xbfgrass\r\n")
+    out = Storage(str(source.parent / "out"))
+    assert ingest("own", source, out, "folders", "semantic").classes == ("grass",)
+
+
+def put_street(source: Path, mask: np.ndarray) -> None:
+    for split in ("train", "val", "test"):
+        put(source / f"{split}/0001TP_1.png", picture())
+        put(source / f"{split}annot/0001TP_1.png", mask)
+
+
+def test_values_that_are_no_classes(source: Path) -> None:
+    put_street(source, labels(0, 30))
+    assert "0001TP_1.png: value 30 is none of its classes" in wrong(source, "camvid")
+
+
+def test_soft_masks_of_thin_objects(source: Path) -> None:
+    soft = labels(*range(0, 256, 16))
+    for at in ("cascade_psp/DUTS-TR", "thin_object_detection/COIFT"):
+        images, masks = (at, at) if "DUTS" in at else (f"{at}/images", f"{at}/masks")
+        put(source / images / "a.jpg", picture())
+        put(source / masks / "a.png", soft)
+    (one,) = samples(taken(source, "hqseg"), "test").values()
+    assert np.array_equal(one.mask, soft > 127)
+
+
+def put_davis(source: Path) -> None:
+    for video in ("bear", "cows"):
+        for frame in range(2):
+            put(source / f"JPEGImages/480p/{video}/{frame:05d}.jpg", picture(frame))
+            put(source / f"Annotations/480p/{video}/{frame:05d}.png", labels(0, 255))
+    (source / "ImageSets/480p").mkdir(parents=True)
+    for split, video in (("train", "bear"), ("val", "cows")):
+        lines = [f"/JPEGImages/480p/{video}/{i:05d}.jpg /Annotations/480p/{video}/{i:05d}.png " for i in range(2)]
+        (source / f"ImageSets/480p/{split}.txt").write_text("\n".join(lines) + "\n")
+
+
+def test_frames_that_vanished(source: Path) -> None:
+    put_davis(source)
+    put(source / "JPEGImages/480p/bear/cover.jpg", picture())
+    taken(source, "davis2016")
+    (source / "JPEGImages/480p/bear/00001.jpg").unlink()
+    with pytest.raises(UserError, match=r"bear/00001.jpg: is not there, but is listed"):
+        taken(source, "davis2016", replace=True)
+
+
+def test_expressions_without_the_list_of_hidden_videos(source: Path) -> None:
+    for split, videos in (("train", ("a",)), ("valid", ("b", "hidden"))):
+        path = source / f"meta_expressions/{split}/meta_expressions.json"
+        path.parent.mkdir(parents=True)
+        one = {"expressions": {"0": {"exp": "x", "obj_id": "1"}}, "frames": ["00000"]}
+        path.write_text(json.dumps({"videos": dict.fromkeys(videos, one)}))
+    put(source / "train/JPEGImages/a/00000.jpg", picture())
+    palette(source / "train/Annotations/a/00000.png", labels(0, 1))
+    put(source / "valid/JPEGImages/b/00000.jpg", picture())
+    dataset = taken(source, "referyoutube")
+    assert list(samples(dataset, "test")) == ["b/00000"]
+    assert "no list of the hidden test videos" in dataset.manifest.split_rule
+    (source / "train/JPEGImages/a/00000.jpg").unlink()
+    with pytest.raises(UserError, match=r"a/00000.jpg: is not there, but is listed"):
+        taken(source, "referyoutube", replace=True)
+
+
+@pytest.mark.parametrize(
+    "told", ["[]", "{}", '{"videos": {"a": {}}}', '{"videos": {"a": {"expressions": {"0": {}}, "frames": []}}}', "\xff"]
+)
+def test_expressions_that_are_damaged(source: Path, told: str) -> None:
+    put(source / "train/JPEGImages/a/00000.jpg", picture())
+    palette(source / "train/Annotations/a/00000.png", labels(0, 1))
+    path = source / "meta_expressions/train/meta_expressions.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(told.encode("latin-1"))
+    assert "meta_expressions.json: " in wrong(source, "referyoutube")
+
+
+def put_plate(source: Path, box: tuple[object, ...] = (2, 3, 10, 6)) -> None:
+    for n in range(3):
+        put(source / f"images/Cars{n}.png", picture(n))
+        (source / "annotations").mkdir(exist_ok=True)
+        (source / f"annotations/Cars{n}.xml").write_text(PLATE.format(n=n, objects=BOX.format(*box)))
+
+
+@pytest.mark.parametrize("box", [(2, -9, 10, -3), (2, 3, "nan", 6), (2, 3, "1e999", 6), (10, 3, 2, 6), (2, 3, 99, 6)])
+def test_boxes_that_cannot_be(source: Path, box: tuple[object, ...]) -> None:
+    put_plate(source, box)
+    assert "annotations/Cars0.xml: not an annotation of Pascal VOC (a box from" in wrong(source, "plates")
+
+
+def test_plates_of_another_size_encoding_or_without_their_image(source: Path) -> None:
+    put_plate(source)
+    path = source / "annotations/Cars0.xml"
+    good = path.read_text()
+    path.write_text(good.replace("<width>32<", "<width>99999<"))
+    assert "tells of 99999x24 pixels, but its image has 32x24" in wrong(source, "plates")
+    path.write_text(f'<?xml version="1.0" encoding="foo"?>{good}')
+    assert "annotations/Cars0.xml: not an annotation" in wrong(source, "plates")
+    path.write_text(good)
+    (source / "images/Cars1.png").unlink()
+    assert "annotations/Cars1.xml: a mask without its image" in wrong(source, "plates")
+
+
+def test_two_files_of_one_id(source: Path) -> None:
+    put_plate(source)
+    put(source / "images/Cars0.jpg", picture())
+    assert "images/Cars0.png: two files of one name (the other: images/Cars0.jpg)" in wrong(source, "plates")
+
+
+@pytest.mark.parametrize("name", ["1_.png", "1.PNG"])
+def test_wildpass_names_are_the_same_on_both_sides(source: Path, name: str) -> None:
+    (source / "leftImg8bit/val/cs").mkdir(parents=True)
+    (source / "gtFine/val/cs").mkdir(parents=True)
+    (source / f"leftImg8bit/val/cs/{name}").write_bytes(encode(picture()))
+    (source / f"gtFine/val/cs/{name}").write_bytes(encode(labels(4, 11)))
+    (one,) = samples(taken(source, "wildpass"), "test").values()
+    assert np.array_equal(one.labels, labels(0, 3))
+
+
+def test_labels_without_their_image(source: Path) -> None:
+    put(source / "cs/leftImg8bit/val/cs/1.png", picture())
+    for name in ("1", "2"):
+        put(source / f"cs/gtFine/val/cs/{name}_labelTrainIds.png", labels(0))
+    assert "gtFine/val/cs/2_labelTrainIds.png: a mask without its image" in wrong(source / "cs", "densepass")
+    for at in ("train/good/000", "test/bent/000"):
+        put(source / f"mv/bottle/{at}.png", picture())
+    for name in ("000", "001"):
+        put(source / f"mv/bottle/ground_truth/bent/{name}_mask.png", ground())
+    assert "ground_truth/bent/001_mask.png: a mask without its image" in wrong(source / "mv", "mvtec")
+    for split in ("train", "val"):
+        put(source / f"ct/leftImg8bit/{split}/ulm/ulm_1_1_leftImg8bit.png", picture())
+        for number in (1, 2):
+            put(source / f"ct/gtFine/{split}/ulm/ulm_1_{number}_gtFine_labelIds.png", labels(7))
+    assert "ulm_1_2_gtFine_labelIds.png: a mask without its image" in wrong(source / "ct", "cityscapes")
+
+
+def test_a_segment_id_that_is_no_id_and_a_name_that_is_a_path(source: Path) -> None:
+    (source / "annotations").mkdir()
+    put(source / "val2017/1.jpg", picture())
+    put(source / "annotations/panoptic_val2017/1.png", ids(5))
+    path = source / "annotations/panoptic_val2017.json"
+    for name, number in (("1.png", 2**40), ("../1.png", 5)):
+        about = {"image_id": 1, "file_name": name, "segments_info": segments((number, 1, 0))}
+        path.write_text(json.dumps({"annotations": [about], "categories": [{"id": 1, "name": "person"}]}))
+        assert "panoptic_val2017.json: damaged" in wrong(source, "coco_panoptic")
+    about = {"image_id": 1, "file_name": "1.png", "segments_info": segments((5, 1, 0))}
+    path.write_text(json.dumps({"annotations": [about, about], "categories": [{"id": 1, "name": "person"}]}))
+    assert "val2017/1.jpg: two files of one name" in wrong(source, "coco_panoptic")
+
+
+def test_lists_that_are_no_text(source: Path) -> None:
+    put_davis(source)
+    (source / "ImageSets/480p/train.txt").write_bytes(b"\xff\xfe")
+    assert "train.txt: not UTF-8 text" in wrong(source, "davis2016")
+
+
+def test_names_that_no_row_can_hold(source: Path) -> None:
+    put(source / "bottle/train/good/000.png", picture())
+    put(source / "bottle/test/good/caf\udce9.png", picture())
+    assert "caf\\udce9.png: its name is not UTF-8" in wrong(source, "mvtec")
+
+
+def test_masks_that_changed_are_not_gone_on_from(source: Path) -> None:
+    """The folder of an image's masks keeps its time where one of them is written over."""
+    for key in ("a" * 64, "b" * 64, "c" * 64, "d" * 64, "e" * 64):
+        put(source / f"{key}/images/{key}.png", picture())
+        put(source / f"{key}/masks/1.png", labels(255, 0))
+    out, how = Storage(str(source.parent / "out")), ("dsb2018", "instances")
+
+    def stop(done: int, total: int, item: str) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest("own", source, out, *how, shard_bytes=1, progress=stop)
+    for path in source.glob("*/masks/1.png"):
+        path.write_bytes(encode(labels(0, 255)))
+    ingest("own", source, out, *how, shard_bytes=1)
+    for split in ("train", "test"):
+        for sample in samples(open_dataset(out, "own"), split).values():
+            assert np.array_equal(sample.mask, labels(0, 1))
+
+
+@pytest.mark.parametrize("layout", ["istd", "cod10k", "hqseg", "kvasir"])
+def test_a_layout_of_binary_masks_is_no_other_task(layout: str) -> None:
+    assert LAYOUTS[layout].coding == "binary"
 
 
 def test_a_task_that_does_not_fit_the_layout(source: Path) -> None:

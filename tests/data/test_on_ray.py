@@ -23,7 +23,7 @@ from orchestrator.errors import UserError
 from orchestrator.runtime import ray_cluster
 from orchestrator.storage import Storage
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]  # two Rays at once share two cores badly
 HOW = {"layout": "folders", "task": "binary", "skip_bad": True, "shard_bytes": 6000}
 
 

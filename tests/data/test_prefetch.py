@@ -66,6 +66,12 @@ def test_an_epoch_fetches_each_shard_once(split: DataSplit, slow: list[tuple[str
     assert not [t for t in threading.enumerate() if t.name.startswith("samsweep-fetch")]
 
 
+def test_processes_do_not_inherit_a_lock_that_is_held(split: DataSplit, slow: list[tuple[str, int]]) -> None:
+    order = np.random.default_rng(1).permutation(12)
+    loader = Loader(split, 32, "pad", rank_batches(order, 4, 0, 1), 0, 1, True, processes=2)
+    assert [int(i) for batch in loader for i in batch.index] == order.tolist()
+
+
 def test_leaving_early_leaves_no_thread(split: DataSplit, slow: list[tuple[str, int]]) -> None:
     with fetched_ahead(split, range(12)):
         pass

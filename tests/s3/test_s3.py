@@ -140,13 +140,16 @@ def test_a_run_that_is_killed_goes_on_from_its_checkpoint(store: Gateway, tmp_pa
         "s3://bucket/pre",
     ]
     words += ["--set", "train.samples=16 train.batch=4 train.precision=fp32 train.warmup=2 train.keep_every=2"]
-    child = begin(words, tmp_path, "epoch 2/3")
+    child = begin([*words, "--workers", "2"], tmp_path, "epoch 2/3")
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
-    done = samsweep(*words, cwd=tmp_path)
+    done = samsweep(*words, "--workers", "1", cwd=tmp_path)
     assert "going on with" in done.stderr and "epoch 1/" not in done.stderr
     (row,) = read_rows(Storage("s3://bucket/pre"))
     assert row["status"] == "completed" and [e["epoch"] for e in row["epochs"]] == [1, 2, 3]
+    assert len({e["order"] for e in row["epochs"]}) == 3
+    run = Storage("s3://bucket/pre") / "pretrain-vit_t"
+    assert run.names("trials/single") == ["best.safetensors", "record.arrow"]
 
 
 def test_a_store_that_is_away_for_a_minute_fails_no_trial(store: Gateway, tmp_path: Path) -> None:

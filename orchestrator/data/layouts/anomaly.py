@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.data.check import open_image
+from orchestrator.data.check import image_size
 from orchestrator.data.codings import encode_labels
-from orchestrator.data.layouts.base import ANY, Found, Item, Layout, Made, files, stem, subfolders, suffix
+from orchestrator.data.layouts.base import ANY, Found, Item, Layout, Made, files, orphans, stem, subfolders, suffix
 from orchestrator.data.schema import Skipped
 
 GOOD = "good"
@@ -24,7 +24,11 @@ class MVTec(Layout):
         root, categories = self.locate(source, _categories)
 
         def told() -> Iterator[Item | Skipped]:
+            seen: set[str] = set()
+            masks: dict[str, str] = {}
             for category in categories:
+                below = category + "/ground_truth"
+                masks |= {f"{below}/{name}": f"{below}/{name}" for name in _masks(root / below)}
                 for split in ("train", "test"):
                     for folder in subfolders(root / category / split):
                         for name in files(folder):
@@ -33,6 +37,7 @@ class MVTec(Layout):
                             key = f"{category}/{split}/{folder.name}/{stem(name)}"
                             image = f"{category}/{split}/{folder.name}/{name}"
                             mask = f"{category}/ground_truth/{folder.name}/{stem(name)}_mask.png"
+                            seen.add(mask)
                             if folder.name == GOOD:
                                 yield Item(key, split, image)
                             elif (root / mask).exists():
@@ -40,13 +45,19 @@ class MVTec(Layout):
                             else:
                                 yield Skipped(image, f"it has no mask (looked for {mask})")
 
+            yield from orphans(masks, seen)
+
         return self.found(root, told())
 
     def make(self, root: Path, item: Item) -> Made:
         if item.mask:
             return super().make(root, item)
-        width, height = open_image((root / item.image).read_bytes()).size
+        width, height = image_size(root / item.image)
         return Made(encode_labels(np.zeros((height, width), np.uint8)))
+
+
+def _masks(folder: Path) -> list[str]:
+    return [name for name in files(folder, nested=True) if name.endswith("_mask.png")] if folder.is_dir() else []
 
 
 def _categories(root: Path) -> list[str] | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,6 +45,7 @@ class Found:
     notes: list[str] = field(default_factory=list)  #: what else the manifest shall say of the split
     classes: tuple[str, ...] = ()
     coding: str = "binary"
+    splits: frozenset[str] = frozenset()  #: of the source, whatever is usable in them; empty: those of the items
 
     def name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -69,13 +71,18 @@ class Layout:
     coding: str = ""  #: of its masks (``data.codings``); '' where the task says it
     classes: tuple[str, ...] = ()
     mask_scale: float = 1  #: a mask's size, of its image's
+    soft: bool = False  #: binary masks may be grey all over (antialiased): 127 is the threshold, whatever they hold
 
     def find(self, source: Path) -> Found:
         """The items under ``source``. Raises UserError where it does not hold the layout."""
         raise NotImplementedError
 
+    def sources(self, root: Path, item: Item) -> list[str]:
+        """The files that an item is made of; who goes on with an ingest looks whether they are the same still."""
+        return [path for path in (item.image, item.mask) if path]
+
     def make(self, root: Path, item: Item) -> Made:
-        """The mask of one item: its file as it is. Raises OSError or BadMask."""
+        """The mask of one item: its file as it is. Raises OSError, BadMask, ValueError (or one of its kin)."""
         return Made((root / item.mask).read_bytes() if item.mask else b"")
 
     def locate(self, source: Path, holds: Callable[[Path], T | None]) -> tuple[Path, T]:
@@ -119,16 +126,49 @@ class Layout:
         return Found(root, items, problems, **{**about, **more})
 
 
+def orphans(masks: Mapping[str, str], seen: Container[str]) -> Iterator[Skipped]:
+    """Masks (paths by id) whose image was not seen: one of the two was lost or misnamed."""
+    for key in sorted(masks):
+        if key not in seen:
+            yield Skipped(masks[key], "a mask without its image")
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """A text file. Raises UserError where it is none."""
+    try:
+        return path.read_text(encoding)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not {encoding.upper()} text ({error.reason}); download it again") from error
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """A JSON file that holds a ``kind`` (dict or list). Raises UserError where it does not."""
+    try:
+        found = json.loads(read_text(path))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); download it again") from error
+    if not isinstance(found, kind):
+        raise UserError(f"{path}: a {type(found).__name__}, not a {kind.__name__}; download it again")
+    return found
+
+
+def is_number(text: str) -> bool:
+    """Whether a name is a plain number."""
+    return text.isascii() and text.isdigit()
+
+
 def visible(folder: Path) -> list[Path]:
     """What lies in a folder, sorted by name, without what operating systems leave behind."""
     return sorted(p for p in folder.iterdir() if is_visible(p.name))
 
 
 def is_visible(name: str) -> bool:
+    """Whether a name is no hidden file and nothing that operating systems leave behind."""
     return not name.startswith(".") and name.lower() not in _LITTER
 
 
 def subfolders(folder: Path) -> list[Path]:
+    """The visible folders in a folder, sorted by name."""
     return [path for path in visible(folder) if path.is_dir()]
 
 

@@ -8,6 +8,7 @@ from orchestrator.data.layouts.folders import Pairs, Part, under
 COD10K = Pairs(
     "cod10k",
     "Train/ and Test/, each with Image/ and GT_Object/",
+    coding="binary",
     forms=(
         (
             Part("train", ("Train/Image", "Train/Imgs"), ("Train/GT_Object",)),
@@ -25,6 +26,7 @@ COD10K = Pairs(
 COD4040 = Pairs(
     "cod4040",
     "TrainDataset/ and TestDataset/COD10K/, each with Imgs/ and GT/",
+    coding="binary",
     forms=(
         (
             Part("train", under(("TrainDataset",), ("Imgs", "Image")), ("TrainDataset/GT",)),
@@ -37,6 +39,7 @@ COD4040 = Pairs(
 CAMO = Pairs(
     "camo",
     "Images/Train/, Images/Test/ and GT/",
+    coding="binary",
     forms=((Part("train", ("Images/Train",), ("GT",)), Part("test", ("Images/Test",), ("GT",))),),
     rule="the official split (Images/Train, Images/Test)",
 )
@@ -44,6 +47,7 @@ CAMO = Pairs(
 CHAMELEON = Pairs(
     "chameleon",
     "Imgs/ and GT/, or one folder of jpg images and png masks of the same names",
+    coding="binary",
     forms=((Part("test", ("Imgs", "Image", "Images"), ("GT", "masks")),), (Part("test", (".",), (".",)),)),
     rule="all images are the test split, as in the papers",
     image_suffixes=JPG,

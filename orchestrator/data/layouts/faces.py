@@ -10,7 +10,7 @@ import numpy as np
 
 from orchestrator.data.check import BadMask, open_image
 from orchestrator.data.codings import encode_labels
-from orchestrator.data.layouts.base import Found, Item, Layout, Made, files
+from orchestrator.data.layouts.base import Found, Item, Layout, Made, files, is_number, read_text
 from orchestrator.data.schema import Skipped
 from orchestrator.errors import UserError
 
@@ -34,11 +34,12 @@ class CelebAMask(Layout):
         root = self.locate_paths(source, IMAGES, MASKS, MAPPING)
         return self.found(root, _faces(root))
 
+    def sources(self, root: Path, item: Item) -> list[str]:
+        return [item.image, *(f"{item.mask}_{part}.png" for _, part in _shown(item))]
+
     def make(self, root: Path, item: Item) -> Made:
         labels: np.ndarray | None = None
-        for value, part in enumerate(PARTS, 1):
-            if not item.extra >> value & 1:  # a part that cannot be seen has no file
-                continue
+        for value, part in _shown(item):
             plane = np.asarray(open_image((root / f"{item.mask}_{part}.png").read_bytes()).convert("L"))
             if labels is None:
                 labels = np.zeros(plane.shape, np.uint8)
@@ -51,18 +52,29 @@ class CelebAMask(Layout):
 
 def _faces(root: Path) -> Iterator[Item | Skipped]:
     splits, with_parts = _splits(root / MAPPING), _with_parts(root)
+    seen: set[int] = set()
     for name in files(root / IMAGES):
         number = name.rpartition(".")[0]
-        if not number.isdigit() or not name.lower().endswith(".jpg"):
+        if not is_number(number) or not name.lower().endswith(".jpg"):
             continue
         key, image = int(number), f"{IMAGES}/{name}"
         parts = f"{MASKS}/{key // A_FOLDER}/{key:05d}"
+        seen.add(key)
         if key not in splits:
             yield Skipped(image, f"is not in {MAPPING}")
         elif key not in with_parts:
             yield Skipped(image, f"it has no mask (looked for {parts}_*.png)")
         else:
             yield Item(f"{key:05d}", splits[key], image, parts, extra=with_parts[key])
+    for key in sorted(with_parts.keys() - seen):
+        yield Skipped(
+            f"{MASKS}/{key // A_FOLDER}/{key:05d}_*.png", f"masks without their image (looked for {IMAGES}/{key}.jpg)"
+        )
+
+
+def _shown(item: Item) -> list[tuple[int, str]]:
+    """The values and names of a face's parts; one that cannot be seen has no file."""
+    return [(value, part) for value, part in enumerate(PARTS, 1) if item.extra >> value & 1]
 
 
 def _with_parts(root: Path) -> dict[int, int]:
@@ -71,7 +83,7 @@ def _with_parts(root: Path) -> dict[int, int]:
     found: dict[int, int] = {}
     for name in files(root / MASKS, nested=True):
         number, _, part = name.rpartition("/")[2].removesuffix(".png").partition("_")
-        if number.isdigit() and part in values:
+        if is_number(number) and part in values:
             found[int(number)] = found.get(int(number), 0) | 1 << values[part]
     return found
 
@@ -79,7 +91,7 @@ def _with_parts(root: Path) -> dict[int, int]:
 def _splits(path: Path) -> dict[int, str]:
     """The split of each face by its number in CelebA: the second column of three, below a header."""
     splits = {}
-    for number, line in enumerate(path.read_text("utf-8").splitlines()[1:], 2):
+    for number, line in enumerate(read_text(path).split("\n")[1:], 2):
         if not line.strip():
             continue
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby, product
 from pathlib import Path
 
-from orchestrator.data.layouts.base import ANY, Found, Item, Layout, files, stem, subfolders, suffix
+from orchestrator.data.layouts.base import ANY, Found, Item, Layout, files, read_text, stem, subfolders, suffix
 from orchestrator.data.schema import Skipped
 from orchestrator.errors import UserError
 
@@ -51,8 +50,9 @@ class Pairs(Layout):
     def find(self, source: Path) -> Found:
         """Pair every image with its mask. Raises UserError where there is nothing to pair."""
         root, places = self.locate(source, self._places)
-        classes = self.classes or _own_classes(root)
-        found = Found(root, split_rule=self.rule, coding=self.coding, classes=classes)
+        classes = self.classes if self.coding else _own_classes(root)
+        splits = frozenset(place.part.split for place in places) - {""}
+        found = Found(root, split_rule=self.rule, coding=self.coding, classes=classes, splits=splits)
         masks = {place.masks: self._by_id(place.masks) for place in places}
         used: dict[Path, set[str]] = {place.masks: set() for place in places}
         left_out: Counter[str] = Counter()
@@ -153,11 +153,12 @@ def _listed(names: list[str] | str) -> list[str]:
 def _own_classes(root: Path) -> tuple[str, ...]:
     """The names in a user's own ``classes.txt``; none where there is no such file."""
     path = root / CLASSES_FILE
-    try:
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as text ({error}); write a class name a line") from error
-    return tuple(line.strip() for line in lines if line.strip())
+    lines = read_text(path, "utf-8-sig").splitlines() if path.exists() else []
+    names = tuple(line.strip() for line in lines if line.strip())
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise UserError(f"{path}: '{name}' stands there {count} times; name every class once")
+    return names
 
 
 def _joined(folder: str, name: str) -> str:
@@ -168,11 +169,6 @@ def _problem(images: list[str], masks: list[str], looked: str) -> Skipped | None
     for paths in (images, masks):
         if len(paths) > 1:
             return Skipped(paths[0], f"two files of one name (the other: {', '.join(paths[1:])})")
-    try:
-        os.fsencode(images[0]).decode()
-    except UnicodeDecodeError:
-        readable = images[0].encode("utf-8", "backslashreplace").decode()
-        return Skipped(readable, "its name is not UTF-8")
     if not masks:
         return Skipped(images[0], f"it has no mask (looked for {looked})")
     return None
@@ -200,6 +196,7 @@ def _named(root: Path, name: str) -> Iterator[Path]:
 
 
 def under(folders: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Every name below every folder."""
     return tuple(f"{folder}/{name}" for folder, name in product(folders, names))
 
 

@@ -15,6 +15,8 @@ def _part(split: str, name: str, images: str, masks: str) -> Part:
 HQSEG = Pairs(
     "hqseg",
     "DIS5K/, thin_object_detection/ and cascade_psp/, as HQ-SAM's training code has them",
+    coding="binary",
+    soft=True,
     rule="HQ-SAM's own: 7 data sets train; DIS-VD, COIFT, HRSOD and ThinObject5K's test images test",
     forms=(
         (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,8 @@ from numpy.typing import NDArray
 
 from orchestrator.data.check import BadMask
 from orchestrator.data.codings import VOID, encode_labels, panoptic_map
-from orchestrator.data.layouts.base import Found, Item, Layout, Made, files, subfolders
+from orchestrator.data.layouts.base import Found, Item, Layout, Made, files, orphans, read_json, subfolders
 from orchestrator.data.schema import Skipped
-from orchestrator.errors import UserError
 
 CLASSES = (
     "beam", "board", "bookcase", "ceiling", "chair", "clutter", "column", "door", "floor", "sofa", "table", "wall",
@@ -33,6 +31,7 @@ class Stanford2D3D(Layout):
 
         def told() -> Iterator[Item | Skipped]:
             for area in areas:
+                seen: set[str] = set()
                 number = area.removeprefix("area_")
                 split = "test" if number in TEST_AREAS else "train"
                 for name in files(root / area / "pano/rgb"):
@@ -40,21 +39,28 @@ class Stanford2D3D(Layout):
                     image, mask = f"{area}/pano/rgb/{name}", f"{area}/pano/semantic/{key}_semantic.png"
                     if key == name:
                         continue
+                    seen.add(key)
                     if (root / mask).exists():
                         yield Item(f"{area}/{key}", split, image, mask, f"area_{number.rstrip('ab')}", extra=labels)
                     else:
                         yield Skipped(image, f"it has no mask (looked for {mask})")
 
+                masks = [n for n in files(root / area / "pano/semantic") if n.endswith("_semantic.png")]
+                yield from orphans({n.removesuffix("_semantic.png"): f"{area}/pano/semantic/{n}" for n in masks}, seen)
+
         _classes_of(root / labels)  # said at once where it cannot be read
         return self.found(root, told())
+
+    def sources(self, root: Path, item: Item) -> list[str]:
+        return [item.image, item.mask, item.extra]
 
     def make(self, root: Path, item: Item) -> Made:
         classes = _classes_of(root / item.extra)
         numbers = panoptic_map((root / item.mask).read_bytes())
         # that map is R + 256 G + 65536 B; here red is the highest byte. Missing pixels are 0x0D0D0D.
         index = (numbers & 255) << 16 | numbers & 0xFF00 | numbers >> 16
-        if index[(index < 0xD0D0D) & (index >= len(classes))].size:
-            raise BadMask(f"points beyond the {len(classes)} names of {item.extra}")
+        if ((index < 0x0D0D0D) & (index >= len(classes) - 1)).any():
+            raise BadMask(f"points beyond the {len(classes) - 1} names of {item.extra}")
         return Made(encode_labels(classes[np.minimum(index, len(classes) - 1)]))
 
 
@@ -71,11 +77,7 @@ _read: dict[Path, NDArray[np.uint8]] = {}
 def _classes_of(path: Path) -> NDArray[np.uint8]:
     """The class of each name of the list (``chair_3_office_2_1``), and void behind its end."""
     if path not in _read:
-        try:
-            names = json.loads(path.read_text("utf-8"))
-            words = [str(name).partition("_")[0] for name in names]
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{path}: not a list of names ({error}); download it again") from error
+        words = [str(name).partition("_")[0] for name in read_json(path, list)]
         known = {name: number for number, name in enumerate(CLASSES)}
         _read[path] = np.array([*(known.get(word, VOID) for word in words), VOID], np.uint8)
     return _read[path]

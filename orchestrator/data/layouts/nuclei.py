@@ -36,11 +36,13 @@ class Nuclei(Layout):
 
         return self.found(root, told())
 
+    def sources(self, root: Path, item: Item) -> list[str]:
+        return [item.image, *(f"{item.mask}/{name}" for name in files(root / item.mask) if name.endswith(".png"))]
+
     def make(self, root: Path, item: Item) -> Made:
         labels: np.ndarray | None = None
-        names = [name for name in files(root / item.mask) if name.endswith(".png")]
-        for value, name in enumerate(names, 1):
-            plane = np.asarray(open_image((root / item.mask / name).read_bytes()).convert("L"))
+        for value, name in enumerate(self.sources(root, item)[1:], 1):
+            plane = np.asarray(open_image((root / name).read_bytes()).convert("L"))
             if labels is None:
                 labels = np.zeros(plane.shape, np.uint16)
             if plane.shape != labels.shape:

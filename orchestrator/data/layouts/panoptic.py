@@ -41,7 +41,7 @@ class Panoptic(Layout):
             try:
                 positions, names = _categories(path)
                 told += _items(root, path, part, masks, positions)
-            except (ijson.JSONError, KeyError, TypeError, ValueError) as error:
+            except (ijson.JSONError, LookupError, TypeError, ValueError, ArithmeticError) as error:
                 raise UserError(f"{path}: damaged ({type(error).__name__}: {error}); download it again") from error
             if classes and names != classes:
                 raise UserError(f"{path}: lists other categories than the split before it; download both again")
@@ -72,6 +72,8 @@ def _items(root: Path, path: Path, part: Split, masks: str, positions: dict[int,
     with path.open("rb") as file:
         for told in ijson.items(file, "annotations.item", use_float=True):
             name = str(told["file_name"])
+            if Path(name).name != name:
+                raise ValueError(f"file_name '{name}' is no plain name")
             key = name.removesuffix(".png")
             image, mask = f"{part.images}/{key}.jpg", f"{masks}/{name}"
             missing = next((p for p in (image, mask) if not (root / p).exists()), None)

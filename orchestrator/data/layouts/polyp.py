@@ -42,6 +42,7 @@ _FORMS = ((Part("", ("images",), ("masks",)),),)
 KVASIR = Listed(
     "kvasir",
     "images/ and masks/",
+    coding="binary",
     rule="880/120, the authors' published list (kvasir_880_120.txt)",
     forms=_FORMS,
     test_list="kvasir_880_120.txt",
@@ -50,6 +51,7 @@ KVASIR = Listed(
 KVASIR900 = Listed(
     "kvasir900",
     "images/ and masks/",
+    coding="binary",
     rule="900/100, the polyp benchmark's published list (kvasir_900_100.txt)",
     forms=_FORMS,
     test_list="kvasir_900_100.txt",

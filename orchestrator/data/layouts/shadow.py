@@ -7,6 +7,7 @@ from orchestrator.data.layouts.folders import Pairs, Part
 ISTD = Pairs(
     "istd",
     "train/ with train_A/ and train_B/, and test/ with test_A/ and test_B/",
+    coding="binary",
     forms=(
         (
             Part("train", ("train/train_A",), ("train/train_B",)),
@@ -20,6 +21,7 @@ ISTD = Pairs(
 SBU = Pairs(
     "sbu",
     "SBUTrain4KRecoveredSmall/ and SBU-Test/, each with ShadowImages/ and ShadowMasks/",
+    coding="binary",
     forms=(
         (
             Part("train", ("SBUTrain4KRecoveredSmall/ShadowImages",), ("SBUTrain4KRecoveredSmall/ShadowMasks",)),

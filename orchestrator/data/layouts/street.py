@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from orchestrator.data.check import BadMask
 from orchestrator.data.codings import VOID, class_map, encode_labels
-from orchestrator.data.layouts.base import ANY, Found, Item, Layout, Made, files, suffix
+from orchestrator.data.layouts.base import ANY, Found, Item, Layout, Made, files, orphans, suffix
 from orchestrator.data.layouts.folders import Pairs, Part
 from orchestrator.data.schema import Skipped
 
@@ -30,16 +30,16 @@ CAMVID_CLASSES = (
 )  # fmt: skip
 
 
-def table(values: tuple[int, ...]) -> NDArray[np.uint8]:
-    """From a file's values (256) to classes: ``values[k]`` is class k, every other one is void."""
-    classes = np.full(256, VOID, np.uint8)
+def translated(data: bytes, values: Sequence[int], void: Iterable[int]) -> Made:
+    """A class map in our own numbers: ``values[k]`` becomes class k, ``void`` what it is. Raises BadMask."""
+    classes = np.full(256, -1, np.int16)
+    classes[[*void, VOID]] = VOID
     classes[list(values)] = range(len(values))
-    return classes
-
-
-def translated(data: bytes, classes: NDArray[np.uint8]) -> Made:
-    """A class map in our own numbers. Raises BadMask."""
-    return Made(encode_labels(classes[class_map(data)]))
+    found = class_map(data)
+    labels = classes[found]
+    if (labels < 0).any():
+        raise BadMask(f"value {int(found[labels < 0][0])} is none of its classes")
+    return Made(encode_labels(labels))
 
 
 @dataclass(frozen=True)
@@ -54,22 +54,27 @@ class Cityscapes(Layout):
             for folder, split in (("train", "train"), ("val", "test")):
                 if not (root / "leftImg8bit" / folder).is_dir():
                     continue
+                seen: set[str] = set()
                 for name in files(root / "leftImg8bit" / folder, nested=True):
                     key, image = name.removesuffix("_leftImg8bit.png"), f"leftImg8bit/{folder}/{name}"
                     if key == name:
                         continue
+                    seen.add(key)
                     mask = f"gtFine/{folder}/{key}_gtFine_label"
                     kind = next((kind for kind in ("TrainIds", "Ids") if (root / f"{mask}{kind}.png").exists()), None)
                     if kind:
                         yield Item(key, split, image, f"{mask}{kind}.png", key.partition("/")[0])
                     else:
                         yield Skipped(image, f"it has no mask (looked for {mask}Ids.png)")
+                end = "_gtFine_labelIds.png"
+                names = (n for n in files(root / "gtFine" / folder, nested=True) if n.endswith(end))
+                yield from orphans({n.removesuffix(end): f"gtFine/{folder}/{n}" for n in names}, seen)
 
         return self.found(root, told())
 
     def make(self, root: Path, item: Item) -> Made:
         made = super().make(root, item)
-        return made if item.mask.endswith("_labelTrainIds.png") else translated(made.mask, table(_LABEL_IDS))
+        return made if item.mask.endswith("_labelTrainIds.png") else translated(made.mask, _LABEL_IDS, range(34))
 
 
 CITYSCAPES = Cityscapes(
@@ -86,7 +91,8 @@ class CamVid(Pairs):
     """As SegNet's tutorial hands it out (480x360): value 11 is void. Its split cuts sequences; groups do not."""
 
     def make(self, root: Path, item: Item) -> Made:
-        return translated(super().make(root, item).mask, table(tuple(range(len(CAMVID_CLASSES)))))
+        number = len(CAMVID_CLASSES)
+        return translated(super().make(root, item).mask, range(number), [number])
 
     def group_of(self, key: str, part: Part) -> str:
         return f"{part.split}-{key.partition('_')[0]}"
@@ -109,33 +115,44 @@ CAMVID = CamVid(
 class Panoramas(Layout):
     """leftImg8bit/ and gtFine/ as Cityscapes has them; val/ is labelled and is the test split, train/ is not."""
 
-    ends: tuple[str, ...] = ("_labelTrainIds.png",)  #: of a label's name, in place of the image's suffix
-    ids: tuple[int, ...] = ()  #: the labels' values by class; none: they are the classes already
+    end: str = ""  #: of a label's name, in place of the image's suffix (and of a last _); '': both have the same name
+    ids: tuple[int, ...] = ()  #: the labels' values by class, of Mapillary's 25; none: they are the classes already
 
     def find(self, source: Path) -> Found:
         root = self.locate_paths(source, "leftImg8bit/val", "gtFine/val")
 
         def told() -> Iterator[Item | Skipped]:
             for split, folder in (("train", "train"), ("test", "val")):
-                if not (root / "leftImg8bit" / folder).is_dir():
-                    continue
-                for name in files(root / "leftImg8bit" / folder, nested=True):
-                    if suffix(name).lower() not in ANY:
-                        continue
-                    image, key = f"leftImg8bit/{folder}/{name}", name.rpartition(".")[0].removesuffix("_")
-                    city = key.rpartition("/")[0]
-                    looked = [f"gtFine/{folder}/{key}{end}" for end in self.ends]
-                    mask = next((path for path in looked if (root / path).exists()), None)
-                    if mask or split == "train":
-                        yield Item(key, split, image, mask or "", city if split == "train" else "")
-                    else:
-                        yield Skipped(image, f"it has no mask (looked for {looked[0]})")
+                images, labels = root / "leftImg8bit" / folder, root / "gtFine" / folder
+                masks = {self._key(name, self.end): f"gtFine/{folder}/{name}" for name in self._labels(labels)}
+                seen: set[str] = set()
+                for name in files(images, nested=True) if images.is_dir() else ():
+                    if suffix(name).lower() in ANY:
+                        key = self._key(name, suffix(name))
+                        seen.add(key)
+                        yield self._told(key, split, f"leftImg8bit/{folder}/{name}", masks.get(key))
+                yield from orphans(masks, seen)
 
         return self.found(root, told())
 
+    def _told(self, key: str, split: str, image: str, mask: str | None) -> Item | Skipped:
+        if mask is None and split == "test":
+            return Skipped(image, f"it has no mask (looked for gtFine/val/{key}{self.end or '.*'})")
+        return Item(key, split, image, mask or "", key.rpartition("/")[0] if split == "train" else "")
+
+    def _labels(self, folder: Path) -> list[str]:
+        """The files that are labels; others (colours, ids) may lie beside them."""
+        names = files(folder, nested=True) if folder.is_dir() else ()
+        return [name for name in names if name.endswith(self.end or suffix(name)) and suffix(name).lower() in ANY]
+
+    def _key(self, name: str, end: str) -> str:
+        """What an image and its label have in common."""
+        key = name.removesuffix(end or suffix(name))
+        return key.removesuffix("_") if self.end else key
+
     def make(self, root: Path, item: Item) -> Made:
         made = super().make(root, item)
-        return translated(made.mask, table(self.ids)) if self.ids and made.mask else made
+        return translated(made.mask, self.ids, range(26)) if self.ids and made.mask else made
 
 
 _RULE = "the labelled panoramas (val) are the test split; those of train, where they are there, have no labels"
@@ -146,6 +163,7 @@ DENSEPASS = Panoramas(
     rule=_RULE,
     coding="classes",
     classes=CITYSCAPES_CLASSES,
+    end="_labelTrainIds.png",
 )
 WILDPASS = Panoramas(
     "wildpass",
@@ -153,6 +171,5 @@ WILDPASS = Panoramas(
     rule=_RULE,
     coding="classes",
     classes=WILDPASS_CLASSES,
-    ends=(".png", ".jpg"),
     ids=_WILDPASS_IDS,
 )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,33 @@ import numpy as np
 
 from orchestrator.data.check import open_image
 from orchestrator.data.codings import encode_labels
-from orchestrator.data.layouts.base import Found, Item, Layout, Made, files
+from orchestrator.data.layouts.base import Found, Item, Layout, Made, files, is_number, read_json, read_text, stem
 from orchestrator.data.schema import Object, Skipped
 from orchestrator.errors import UserError
 
 
 def frames(
-    root: Path, video: str, split: str, images: str, masks: str, extra: Any = None, only: frozenset[str] | None = None
+    root: Path, video: str, split: str, images: str, masks: str, extra: Any = None, only: Iterable[str] | None = None
 ) -> Iterator[Item | Skipped]:
-    """A video's frames as items. Where ``masks`` is '' there are none."""
-    for name in files(root / images / video):
-        number = name.removesuffix(".jpg")
-        if number == name or (only is not None and number not in only):
-            continue
-        image, mask = f"{images}/{video}/{name}", f"{masks}/{video}/{number}.png" if masks else ""
-        if mask and not (root / mask).exists():
+    """A video's frames as items: ``only`` those that a list names, or all that have an image or a mask.
+
+    What is listed, or has a mask, but no image is told as well. Where ``masks`` is '' there are none.
+    """
+    shown, masked = _frames(root / images / video, ".jpg"), _frames(root / masks / video, ".png") if masks else set()
+    for number in sorted(shown | masked if only is None else set(only)):
+        image, mask = f"{images}/{video}/{number}.jpg", f"{masks}/{video}/{number}.png" if masks else ""
+        if number not in shown:
+            yield Skipped(image, "is not there, but its mask is" if only is None else "is not there, but is listed")
+        elif mask and number not in masked:
             yield Skipped(image, f"it has no mask (looked for {mask})")
         else:
             yield Item(f"{video}/{number}", split, image, mask, video, int(number), extra)
+
+
+def _frames(folder: Path, end: str) -> set[str]:
+    """The numbers of the frames in a video's folder; what has no number is none."""
+    names = files(folder) if folder.is_dir() else ()
+    return {name.removesuffix(end) for name in names if name.endswith(end) and is_number(name.removesuffix(end))}
 
 
 @dataclass(frozen=True)
@@ -42,8 +50,8 @@ class Davis2016(Layout):
 
         def told() -> Iterator[Item | Skipped]:
             for file, split in (("train.txt", "train"), ("val.txt", "test")):
-                for video in _videos(root / folder / file):
-                    yield from frames(root, video, split, "JPEGImages/480p", "Annotations/480p")
+                for video, listed in _videos(root / folder / file).items():
+                    yield from frames(root, video, split, "JPEGImages/480p", "Annotations/480p", only=listed or None)
 
         return self.found(root, told())
 
@@ -65,11 +73,17 @@ def _lists(root: Path) -> str | None:
     return None
 
 
-def _videos(path: Path) -> list[str]:
-    """The videos of a list: a name a line, or a line a frame with image and mask."""
-    lines = path.read_text("utf-8").split("\n") if path.exists() else []
-    names = [line.split()[0].strip("/") for line in lines if line.strip()]
-    return list(dict.fromkeys(name.split("/")[-2] if "/" in name else name for name in names))
+def _videos(path: Path) -> dict[str, list[str]]:
+    """The videos of a list, with their frames where it has a line a frame (image and mask) and not a video's name."""
+    videos: dict[str, list[str]] = {}
+    for line in read_text(path).split("\n") if path.exists() else ():
+        if line.strip():
+            *folders, name = line.split()[0].strip("/").split("/")
+            if folders:
+                videos.setdefault(folders[-1], []).append(stem(name))
+            else:
+                videos.setdefault(name, [])
+    return videos
 
 
 DAVIS2016 = Davis2016(
@@ -124,7 +138,7 @@ def _expressions(folder: Path) -> dict[str, tuple[Object, ...]]:
     said: dict[str, dict[int, list[str]]] = {}
     for file, encoding in _ANNOTATORS:
         path = folder / file
-        for number, line in enumerate(path.read_text(encoding).splitlines(), 1):
+        for number, line in enumerate(read_text(path, encoding).split("\n"), 1):
             if not line.strip():
                 continue
             if not (match := _LINE.fullmatch(line.strip())):
@@ -155,42 +169,58 @@ class ReferYoutube(Layout):
         root = self.locate_paths(source, "train/JPEGImages", "train/Annotations", EXPRESSIONS.format("train"))
         train, valid = _told(root, "train"), _told(root, "valid")
         hidden = _told(root, "test")  # the list of valid holds those of test, too
+        shown = {video for video in valid if (root / "valid/JPEGImages" / video).is_dir()}
+        # without the list of test, what has no folder may be one of its videos
+        tested = [video for video in valid if (video not in hidden if hidden else video in shown)]
 
         def told() -> Iterator[Item | Skipped]:
             for video, about in train.items():
-                yield from _frames(root, video, about, "train", "train", "train/Annotations")
-            for video, about in valid.items():
-                if video not in hidden:
-                    yield from _frames(root, video, about, "valid", "test", "")
+                yield from frames(
+                    root, video, "train", "train/JPEGImages", "train/Annotations", about.objects, about.frames
+                )
+            for video in tested:
+                about = valid[video]
+                yield from frames(root, video, "test", "valid/JPEGImages", "", about.objects, about.frames)
 
-        return self.found(root, told())
+        found = self.found(root, told())
+        if valid and not hidden:
+            found.notes.append("no list of the hidden test videos was there: valid may hold some of them")
+        return found
 
     def make(self, root: Path, item: Item) -> Made:
         return Made(super().make(root, item).mask, item.extra)
 
 
-def _frames(
-    root: Path, video: str, about: dict[str, Any], folder: str, split: str, masks: str
-) -> Iterator[Item | Skipped]:
-    """The annotated frames of a video."""
-    texts: dict[int, list[str]] = {}
-    for _, one in sorted(about["expressions"].items(), key=lambda pair: int(pair[0])):
-        # without masks nobody tells which object is meant: each expression is one of its own
-        value = int(one["obj_id"]) if "obj_id" in one else len(texts) + 1
-        texts.setdefault(value, []).append(" ".join(one["exp"].split()))
-    objects = tuple(Object(value, texts=tuple(said)) for value, said in sorted(texts.items()))
-    yield from frames(root, video, split, f"{folder}/JPEGImages", masks, objects, frozenset(about["frames"]))
+@dataclass(frozen=True)
+class _About:
+    """What the expressions' file says of a video."""
+
+    frames: tuple[str, ...]
+    objects: tuple[Object, ...]
 
 
-def _told(root: Path, split: str) -> dict[str, Any]:
+def _told(root: Path, split: str) -> dict[str, _About]:
     """The videos of a split's expressions; none where it has no such file."""
     path = root / EXPRESSIONS.format(split)
     if not path.exists():
         return {}
     try:
-        return dict(json.loads(path.read_text("utf-8"))["videos"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged ({type(error).__name__}); download it again") from error
+        videos = read_json(path, dict)["videos"]
+        return {str(video): _about(told) for video, told in videos.items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: damaged ({type(error).__name__}: {error}); download it again") from error
+
+
+def _about(told: dict[str, Any]) -> _About:
+    texts: dict[int, list[str]] = {}
+    for _, one in sorted(told["expressions"].items(), key=lambda pair: int(pair[0])):
+        # without masks nobody tells which object is meant: each expression is one of its own
+        value = int(one["obj_id"]) if "obj_id" in one else len(texts) + 1
+        texts.setdefault(value, []).append(" ".join(one["exp"].split()))
+    numbers = tuple(str(number) for number in told["frames"])
+    if not all(is_number(number) for number in numbers):
+        raise ValueError("a frame that is no number")
+    return _About(numbers, tuple(Object(value, texts=tuple(said)) for value, said in sorted(texts.items())))
 
 
 REFERYOUTUBE = ReferYoutube(
