@@ -39,6 +39,10 @@ sweep: $(VENV)/.installed ## search a method's hyper-parameters: make sweep METH
 resume: $(VENV)/.installed ## go on with a sweep that was cut off: make resume NAME=... (TRIALS=12 adds trials)
 	@$(SAMSWEEP) resume '$(NAME)' $(if $(TRIALS),--trials '$(TRIALS)') --storage '$(STORAGE)'
 
+.PHONY: plan
+plan: $(VENV)/.installed ## what a sweep or a grid will cost: make plan METHOD=all DATASET=all
+	@$(SAMSWEEP) plan '$(METHOD)' '$(DATASET)' $(if $(TRIALS),--trials '$(TRIALS)') $(RUN_OPTIONS)
+
 .PHONY: train
 train: $(VENV)/.installed ## train one setting: make train METHOD=sam_adapter DATASET=cod10k
 	@$(SAMSWEEP) train '$(METHOD)' '$(DATASET)' $(RUN_OPTIONS)
