@@ -216,7 +216,7 @@ class Recorder(ray.tune.Callback):
             elif "no space left" in cause.lower():  # nor will there be for the next trial; it can be gone on with
                 status = "stopped"
                 self.fault = self.fault or UserError(
-                    f"{self.plan.run.uri}: no space left; free some, or another STORAGE"
+                    f"{self.plan.run.uri}: no space left; free some, then: samsweep resume {self.plan.name}"
                 )
             elif CHANGED in cause:  # whatever follows could not be held against what was
                 self.fault = self.fault or UserError(cause)

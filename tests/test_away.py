@@ -74,6 +74,19 @@ def test_the_end_of_a_trial_waits(recorder: sweep.Recorder, plan: Plan, store: A
     assert plan.run.read("study.journal") == b"journal"
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_trial_without_space_or_without_ray_is_gone_on_with_later(
+    lost: bool, recorder: sweep.Recorder, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "ControllerError: the actor is unavailable" if lost else "OSError: [Errno 28] No space left on device"
+    recorder.mailbox.close.remote = lambda trial: said
+    monkeypatch.setattr(sweep, "lost_ray", lambda: lost)
+    recorder.on_trial_error(0, [], trial("a"))
+    assert [(row.status, row.cause) for row in recorder.rows] == [("stopped", said)]
+    assert plan.run.names("trials/a") == ["ray", "record.arrow"] and not sweep.ended_rows(plan.run)
+    assert lost or "no space left; free some, then: samsweep resume run" in str(recorder.fault)
+
+
 @pytest.mark.parametrize("operation", ["exists", "open"])
 def test_a_store_that_stays_away_ends_the_sweep_in_one_line(
     operation: str, recorder: sweep.Recorder, store: Any, pauses: list[float]

@@ -97,7 +97,7 @@ def test_kills_at_random_moments_change_nothing(sweeps: Any) -> None:
     while True:
         driver = sweep.start(trials)
         while kinds and not driver.wait(draw.uniform(3, 25)):
-            writers = driver.writers()
+            writers, started = driver.writers(), "dashboard: " in driver.said
             if not driver.kill(kinds[0], draw):
                 continue  # none such yet
             log.append(f"{time.monotonic() - began:.0f}s {kinds[0]}")
@@ -106,9 +106,11 @@ def test_kills_at_random_moments_change_nothing(sweeps: Any) -> None:
             former += writers
             if kind == "raylet":
                 assert driver.wait(60), "hangs without its raylet"
+                assert "Traceback" not in driver.said, driver.said
                 last = driver.said.strip().splitlines()[-1]
-                assert driver.process.returncode == 2 and "Traceback" not in driver.said, driver.said
-                assert last.startswith("error: ") and last.endswith("go on with: samsweep resume killed"), driver.said
+                # while Ray starts, its own code may end the process without a word, Python's lock in its hand
+                assert not started or driver.process.returncode == 2, driver.said
+                assert not started or last.endswith("; go on with: samsweep resume killed"), driver.said
             break
         else:
             assert driver.wait(300), driver.said
