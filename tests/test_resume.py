@@ -23,7 +23,7 @@ from orchestrator.storage import Storage
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
-KILLS = int(os.environ.get("SAMSWEEP_KILLS", "4"))
+KILLS = int(os.environ.get("SAMSWEEP_KILLS", "2"))
 SEED = int(os.environ.get("SAMSWEEP_KILL_SEED", "0"))
 EPOCHS = 3
 
