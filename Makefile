@@ -89,8 +89,12 @@ test: $(VENV)/.installed ## the quick suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not s3 and not slow' -n auto --dist loadfile
 
 .PHONY: test-faults
-test-faults: $(VENV)/.installed ## kills, Ctrl-C and failing trials on a real Ray (SAMSWEEP_KILLS=10: more of them)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadgroup
+test-faults: $(VENV)/.installed ## killed workers, Ctrl-C and failing trials on a real Ray
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow and not kills' -n 2 --dist loadgroup
+
+.PHONY: test-kills
+test-kills: $(VENV)/.installed ## a sweep killed ten times at random moments: twelve minutes
+	@$(BIN)/python -m pytest -m kills
 
 .PHONY: test-s3
 test-s3: $(VENV)/.installed ## data and results in a real S3 store (a one-node Ceph; Debian, root)

@@ -23,7 +23,7 @@ from orchestrator.storage import Storage
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
-KILLS = int(os.environ.get("SAMSWEEP_KILLS", "2"))
+KILLS = int(os.environ.get("SAMSWEEP_KILLS", "10"))
 SEED = int(os.environ.get("SAMSWEEP_KILL_SEED", "0"))
 EPOCHS = 3
 
@@ -87,6 +87,7 @@ def sweeps(tiny_data: Path, tmp_path: Path) -> Iterator[Any]:
             sweep.driver.end()
 
 
+@pytest.mark.kills
 @pytest.mark.timeout(400 + 90 * KILLS)
 def test_kills_at_random_moments_change_nothing(sweeps: Any) -> None:
     draw, trials, sweep = random.Random(SEED), 4, sweeps("killed")
