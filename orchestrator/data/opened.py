@@ -50,14 +50,17 @@ class OpenedShard:
         return batches
 
     def broken(self, why: str) -> UserError:
+        """The error that names this shard."""
         return broken(self._folder, self._shard, why)
 
     def row(self, row: int, names: Sequence[str] = tuple(SCHEMA.names)) -> dict[str, Any]:
+        """The named cells of a row."""
         number = bisect.bisect_right(self._ends, row)
         within = row - (self._ends[number - 1] if number else 0)
         return {name: self._batches[number].column(name)[within].as_py() for name in names}
 
     def column(self, name: str) -> list[str]:
+        """One cell of every row, in order."""
         return [value for batch in self._batches for value in batch.column(name).to_pylist()]
 
 

@@ -23,6 +23,7 @@ class Progress:
     done: dict[str, Written] = field(default_factory=dict)  #: by the portion's key
 
     def save(self, folder: Storage) -> None:
+        """Write the note beside the shards. Raises UserError where that cannot be done."""
         folder.write(FILE, json.dumps(dataclasses.asdict(self)).encode())
 
 

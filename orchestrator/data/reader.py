@@ -24,7 +24,7 @@ from orchestrator.storage import Storage
 
 @dataclass(frozen=True)
 class Sample:
-    """One decoded image with its mask. H, W = the original size in pixels."""
+    """One decoded image with its mask. H, W = its own size in pixels: a mask's may be another than its image's."""
 
     index: int  #: row in the split (or the view of it) that it was read from
     id: str

@@ -151,6 +151,7 @@ class Manifest:
         return [shard for shards in self.splits.values() for shard in shards]
 
     def to_json(self) -> str:
+        """As it is written; ``from_json`` reads it."""
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
 
     @staticmethod

@@ -48,6 +48,7 @@ class Found:
     splits: frozenset[str] = frozenset()  #: of the source, whatever is usable in them; empty: those of the items
 
     def name(self, path: Path) -> str:
+        """A path as messages tell it: below the root."""
         return path.relative_to(self.root).as_posix()
 
 
