@@ -44,12 +44,12 @@ def check_name(name: str) -> None:
 class DatasetWriter:
     """Writes one dataset under ``out/name``, as a context manager.
 
-    ``add`` rows split by split, or ``put`` shards that somebody wrote, then ``commit``. Leaving the block without
-    a commit removes what was written, but for the finished shards of a plan that was interrupted; an older
-    dataset of that name is untouched until the commit. Memory is bounded by one batch of rows. With a ``plan`` (a digest of what is to be written), a writer
-    that was killed is gone on from: ``progress`` says what is finished. Raises UserError where the name is taken
-    (unless ``replace``), is not valid, or the storage cannot be written. One ingest of a name at a time: a
-    second one fails at its commit.
+    ``add`` rows split by split, or ``put`` shards that somebody wrote, then ``commit``. Leaving the block
+    without a commit removes what was written, but for the finished shards of a plan that was interrupted; an
+    older dataset of that name is untouched until the commit. Memory is bounded by one batch of rows. With a
+    ``plan`` (a digest of what is to be written), a writer that was killed is gone on from: ``progress`` says
+    what is finished. Raises UserError where the name is taken (unless ``replace``), is not valid, or the
+    storage cannot be written. One ingest of a name at a time: a second one fails at its commit.
     """
 
     def __init__(
