@@ -64,8 +64,16 @@ class TrainSettings:
     seed: int = option(0, "seed of initialisation, order and augmentation", at_least=0, at_most=2**31 - 1)
     precision: str = option("auto", "bf16 where the machine does it fast", ("auto", "fp32", "bf16"))
     workers: int = option(1, "DDP ranks of a trial", at_least=1)
+    min_workers: int = option(
+        0, "go on with as few ranks where a cluster has no room for all (WORKERS=1:4); 0: always all", at_least=0
+    )
     cpus_per_worker: float = option(1.0, "CPU cores of a rank (its torch threads)", more_than=0)
     gpus_per_worker: float = option(0.0, "GPUs of a rank; a fraction only with one worker", at_least=0)
+
+    @property
+    def least_workers(self) -> int:
+        """The ranks without which a trial does not start."""
+        return self.min_workers or self.workers
 
 
 @dataclass(frozen=True)
@@ -219,5 +227,7 @@ def _check_together(settings: Settings) -> None:
         raise UserError("backbone.start=random: there is a backbone.checkpoint too; give one of them")
     if train.optimizer != "muon" and train.matrix_lr != TrainSettings.matrix_lr:
         raise UserError(f"train.matrix_lr={train.matrix_lr}: is Muon's; add train.optimizer=muon, or leave it out")
+    if train.min_workers > train.workers:
+        raise UserError(f"train.min_workers={train.min_workers}: more than train.workers={train.workers}")
     if train.workers > train.batch:
         raise UserError(f"train.workers={train.workers}: more ranks than train.batch={train.batch}; raise the batch")

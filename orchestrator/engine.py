@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import resource
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,8 @@ from orchestrator.masks import to_original
 from orchestrator.metrics import image_metrics, mean_metrics
 from orchestrator.optimizer import make_optimizers
 from orchestrator.ranks import Ranks
+
+PROCESS = Path("/proc/self")
 
 OnStep = Callable[[int, int, int], None]  #: epoch, steps done in it, its steps
 
@@ -65,6 +69,7 @@ class Engine:
         self.model: torch.nn.Module = self.method
         self.on_step: OnStep = lambda epoch, step, steps: None
         self.on_position: Callable[[Position], None] = lambda position: None  #: every ``train.keep_every`` steps
+        self.on_notice: Callable[[], bool] = lambda: False  #: asked after each step: is the position wanted at once?
         if ranks.world > 1 and trained:
             self.model = DistributedDataParallel(self.method, broadcast_buffers=False, gradient_as_bucket_view=True)
 
@@ -102,7 +107,8 @@ class Engine:
             self.on_step(epoch, step + 1, steps)
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) * self._batch_size(order, step)
-            if t.keep_every and (step + 1) % t.keep_every == 0 and step + 1 < steps:
+            due = t.keep_every > 0 and (step + 1) % t.keep_every == 0
+            if step + 1 < steps and (due or self.on_notice()):
                 at = self._advanced(at, order, seen, sums, time.perf_counter() - began)
                 seen, sums = [], {}
                 self.on_position(at)
@@ -236,8 +242,20 @@ class Engine:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory of this process so far, in MB: the GPU's, or the resident set on a CPU."""
+    """Peak memory of this process since ``reset_peak_memory``, in MB: the GPU's, or the resident set on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    if PROCESS.exists():
+        line = next(line for line in (PROCESS / "status").read_text().splitlines() if line.startswith("VmHWM"))
+        return float(line.split()[1]) / 2**10
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Forget the peak of what this process did before. Without Linux's /proc a CPU's stays the process's own."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif PROCESS.exists():
+        with contextlib.suppress(OSError):  # a container may forbid it
+            (PROCESS / "clear_refs").write_text("5")

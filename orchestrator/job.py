@@ -5,25 +5,21 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from methods import registry
 from methods.backbone.build import fingerprint
-from methods.base import Method
 from orchestrator import checkpoint
 from orchestrator.build import build_method
 from orchestrator.config import Settings, from_flat
 from orchestrator.data.reader import Dataset, DataSplit, holdout, open_dataset
 from orchestrator.data.schema import Manifest, load_manifest
 from orchestrator.data.tasks import TASKS, Task
-from orchestrator.engine import Engine, OnStep, Position
+from orchestrator.engine import Engine, OnStep, Position, reset_peak_memory
 from orchestrator.errors import UserError
 from orchestrator.metrics import MASK_METRICS
 from orchestrator.patience import patiently
@@ -34,9 +30,8 @@ from orchestrator.storage import Storage
 CHANGED = "changed while it was in use"  #: says why no trial can be held against the others any more
 STATE_FILE = "state.pt"  #: what a continued trial needs beside its trained weights
 
-#: Takes an epoch's record (None within an epoch) and a folder with the trial's state to keep (None on all ranks
-#: but the first).
-Report = Callable[[dict[str, Any] | None, Path | None], None]
+#: Takes an epoch's record, on every rank; says whether to go on.
+Report = Callable[[dict[str, Any]], bool]
 
 
 @dataclass(frozen=True)
@@ -47,6 +42,11 @@ class Job:
     data: str  #: URI of the root that holds the dataset
     trial: str  #: URI of the trial's folder
     fingerprint: str  #: of the dataset, as it was when the run or the sweep began
+
+    @property
+    def name(self) -> str:
+        """The trial's."""
+        return Storage(self.trial).name
 
     def full_settings(self) -> Settings:
         return from_flat(self.settings)
@@ -81,15 +81,19 @@ def run_job(
     ranks: Ranks,
     device: torch.device,
     report: Report,
-    resume: Path | None = None,
     on_step: OnStep = lambda epoch, step, steps: None,
+    on_notice: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train, keep the best epoch's weights under ``job.trial``, test them, and report each epoch.
 
-    The last epoch's record also has ``test``: the best epoch's metrics on the test split. The first one of a
-    continued run has ``earlier``: the records of the epochs before it. Between two epochs' reports there are
-    some without a record, of positions within an epoch.
+    Goes on from the state that lies in the trial's folder, where one does; whoever ends the trial removes it. The
+    last epoch's record also has ``test``: the best epoch's metrics on the test split. The first one of a continued
+    run has ``earlier``: the records of the epochs before it.
+
+    Args:
+        on_notice: asked after each step, on all ranks alike, whether to keep the state at once.
     """
+    reset_peak_memory(device)
     settings = job.full_settings()
     dataset = patiently(lambda: open_dataset(Storage(job.data), settings.dataset))
     _check_unchanged(job, settings, dataset.manifest)
@@ -98,20 +102,20 @@ def run_job(
     method = build_method(settings)
     backbone = fingerprint(method.sam)
     engine = Engine(settings, method, train, device, ranks)
-    engine.on_step = on_step
+    engine.on_step, engine.on_notice = on_step, on_notice
     best = _Best(task)
-    history, position = _resume(engine, best, resume, device) if resume else ([], None)
+    history, position = _resume(engine, best, job)
     start = len(history) + 1
 
     def keep(at: Position | None) -> None:
-        with _state_folder(engine, method, best, history, at, ranks) as folder:
-            report(None, folder)
+        if ranks.first:
+            Storage(job.trial).write(STATE_FILE, _state(engine, best, history, at))
 
     engine.on_position = keep
     if history and _is_last(history[-1], settings):  # stopped between its last epoch and its end
         record = history.pop() | {"earlier": list(history)}
         record["test"] = _test(engine, task, dataset, job)
-        report(record, None)
+        report(record)
         return
     for record in engine.epochs(start, position):
         if ranks.first:
@@ -130,15 +134,14 @@ def run_job(
         record["best"] = best.value
         record["eval_seconds"] = time.perf_counter() - began
         history.append(dict(record))
+        keep(None)
         last = _is_last(record, settings)
-        with _state_folder(engine, method, best, history, None, ranks) as folder:
-            if last:
-                record["test"] = _test(engine, task, dataset, job)
-                record["eval_seconds"] = time.perf_counter() - began
-            if resume and len(history) == start:
-                record["earlier"] = history[:-1]
-            report(record, folder)
         if last:
+            record["test"] = _test(engine, task, dataset, job)
+            record["eval_seconds"] = time.perf_counter() - began
+        if len(history) == start > 1:
+            record["earlier"] = history[:-1]
+        if not report(record) or last:
             return
 
 
@@ -191,36 +194,31 @@ class _Best:
         return better
 
 
-@contextmanager
-def _state_folder(
-    engine: Engine, method: Method, best: _Best, history: list[dict[str, Any]], at: Position | None, ranks: Ranks
-) -> Iterator[Path | None]:
-    """A folder (on the first rank) with the state after the last epoch of ``history``, or ``at`` a position."""
-    if not ranks.first:
-        yield None
-        return
+def _state(engine: Engine, best: _Best, history: list[dict[str, Any]], at: Position | None) -> bytes:
+    """The state after the last epoch of ``history``, or ``at`` a position."""
     state = {
         "history": json.dumps(history),
         "position": json.dumps(asdict(at) if at else None),
         "best_epoch": best.epoch,
         "best_value": best.value,
-        "weights": method.trained_state(),
+        "weights": engine.method.trained_state(),
         **engine.state(),
     }
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    with TemporaryDirectory(prefix="samsweep-") as folder:
-        (Path(folder) / STATE_FILE).write_bytes(buffer.getvalue())
-        yield Path(folder)
+    return buffer.getvalue()
 
 
-def _resume(
-    engine: Engine, best: _Best, folder: Path, device: torch.device
-) -> tuple[list[dict[str, Any]], Position | None]:
-    """Take up the state in ``folder``: the records of the epochs until then, and how far the next one was."""
-    state = torch.load(folder / STATE_FILE, map_location=device, weights_only=True)
-    checkpoint.apply(engine.method, state["weights"], str(folder))
+def _resume(engine: Engine, best: _Best, job: Job) -> tuple[list[dict[str, Any]], Position | None]:
+    """Take up the trial's state: the records of its epochs until then, and how far the next one was."""
+    trial, ranks = Storage(job.trial), engine.ranks
+    # the first rank decides for all: it alone writes, maybe before the others have looked
+    if not ranks.gather(ranks.first and patiently(lambda: trial.exists(STATE_FILE)))[0]:
+        return [], None
+    data = io.BytesIO(patiently(lambda: trial.read(STATE_FILE)))
+    state = torch.load(data, map_location=engine.device, weights_only=True)
+    checkpoint.apply(engine.method, state["weights"], trial.path(STATE_FILE))
     engine.load_state(state)
     best.epoch, best.value = state["best_epoch"], state["best_value"]
-    at = json.loads(state.get("position", "null"))
+    at = json.loads(state["position"])
     return json.loads(state["history"]), Position(**{**at, "rows": tuple(at["rows"])}) if at else None

@@ -1,4 +1,4 @@
-"""One actor that carries the epochs of all trials from Ray Train's controllers to Tune's trial drivers.
+"""One actor between the sweep, Ray Train's workers and Tune's trial drivers: jobs go out, letters come back.
 
 Ray's own TuneReportCallback may lose a trial's last result and hang when the Tune loop is slow: its end
 marker and the last metric share a queue of one place. Here every trial has an unbounded queue of its own,
@@ -12,45 +12,76 @@ from collections import defaultdict
 from typing import Any
 
 import ray
-from ray.train import UserCallback
-
-from orchestrator.ray_storage import keep_snapshot
-from orchestrator.storage import Storage
 
 
 class Mailbox:
-    """A queue of letters (kind, content) a trial; kinds are ``steps``, ``epoch``, ``done`` and ``failed``."""
+    """Jobs for slots, letters (kind, content) from trials, and the word whether a trial may go on.
+
+    Kinds of letters are ``steps``, ``epoch``, ``done`` and ``failed``. A slot's job stays until it is finished, so
+    that workers which are started anew find it again.
+    """
 
     def __init__(self) -> None:
         self._queues: dict[str, asyncio.Queue[tuple[str, Any]]] = defaultdict(asyncio.Queue)
         self._causes: dict[str, str] = {}
+        self._may_pass: dict[str, int] = defaultdict(int)  # the epoch beyond which a trial may go
+        self._closed: set[str] = set()
+        self._jobs: dict[str, tuple[int, Any]] = {}  # by slot; None: there will be no more
+        self._changed = asyncio.Condition()
 
     async def put(self, trial: str, kind: str, content: Any = None) -> None:
         if kind == "failed":
             self._causes.setdefault(trial, content)  # the first is the reason, others follow from it
-        await self._queues[trial].put((kind, content))
+        if trial not in self._closed:
+            await self._queues[trial].put((kind, content))
 
     async def take(self, trial: str) -> tuple[str, Any]:
         return await self._queues[trial].get()
 
+    async def go_on(self, trial: str, epoch: int) -> None:
+        """Let a trial go on after that epoch."""
+        await self._change(self._may_pass, trial, max(epoch, self._may_pass[trial]))
+
+    async def may_go_on(self, trial: str, epoch: int) -> bool:
+        """Whether a trial shall go on after that epoch; waits until somebody knows."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: trial in self._closed or self._may_pass[trial] >= epoch)
+        return trial not in self._closed
+
     async def close(self, trial: str) -> str | None:
-        """Forget a trial that has ended; returns why it failed, if it did."""
+        """A trial has ended, and shall not go on where it has not; returns why it failed, if it did."""
         self._queues.pop(trial, None)
+        self._closed.add(trial)
+        async with self._changed:
+            self._changed.notify_all()
         return self._causes.pop(trial, None)
+
+    async def assign(self, slot: str, number: int, job: Any) -> None:
+        """Give a slot its next job; None sends its workers home."""
+        await self._change(self._jobs, slot, (number, job))
+
+    async def job(self, slot: str, after: int) -> tuple[int, Any]:
+        """A slot's job with a number above ``after``; waits until there is one."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: slot in self._jobs and self._jobs[slot][0] > after)
+        return self._jobs[slot]
+
+    async def finish(self, slot: str, number: int) -> None:
+        """A slot's workers are through with that job."""
+        if self._jobs.get(slot, (0, None))[0] == number:
+            await self._change(self._jobs, slot, (-1, None))
+
+    async def finished(self, slot: str, number: int) -> None:
+        """Waits until a slot's workers are through with that job."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._jobs[slot][0] != number)
+
+    async def _change(self, table: dict[str, Any], key: str, value: Any) -> None:
+        async with self._changed:
+            table[key] = value
+            self._changed.notify_all()
 
 
 def open_mailbox() -> Any:
     """A new mailbox actor; whoever opens it kills it."""
-    return ray.remote(num_cpus=0)(Mailbox).remote()
-
-
-class PostEpochs(UserCallback):
-    """Runs in the Train controller: posts the first rank's record of each epoch. ``folder``: Ray Train's own."""
-
-    def __init__(self, mailbox: Any, trial: str, folder: Storage) -> None:
-        self.mailbox, self.trial, self.folder = mailbox, trial, folder
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        keep_snapshot(self.folder)
-        if metrics[0]:  # within an epoch there is a checkpoint alone
-            ray.get(self.mailbox.put.remote(self.trial, "epoch", metrics[0]))
+    return ray.remote(num_cpus=0, max_concurrency=1000)(Mailbox).remote()

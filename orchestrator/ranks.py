@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 
@@ -26,3 +27,11 @@ class Ranks:
         values: list[Any] = [None] * self.world
         dist.all_gather_object(values, value)
         return values
+
+    def any(self, value: bool, device: torch.device) -> bool:
+        """Whether it is true on any rank, said on every rank; cheap enough for every step. ``device``: the ranks'."""
+        if self.world == 1:
+            return value
+        flag = torch.tensor(int(value), device=device)
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+        return bool(flag.item())

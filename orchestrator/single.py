@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from rich.console import Console
@@ -25,32 +23,17 @@ TRIAL = "single"  #: the trial's name where there is only one
 def train_here(plan: Plan, screen: Console, keep: bool = False) -> Row:
     """Train in this process with one rank; needs no Ray.
 
-    With ``keep`` the state after each epoch stays in the trial's folder until the run is complete, and a
-    second call takes it up.
+    With ``keep`` the state stays in the trial's folder until the run is complete, and a second call takes it up.
     """
-    epochs: list[dict[str, Any]] = []
-    trial = plan.run / TRIALS / TRIAL
-
-    def report(record: dict[str, Any] | None, folder: Path | None) -> None:
-        if keep and folder:
-            trial.write(STATE_FILE, (folder / STATE_FILE).read_bytes())
-        if record is None:
-            return
-        _add(epochs, record)
-        view.epoch(record)
-
-    def fit() -> None:
-        with TemporaryDirectory(prefix="samsweep-") as folder:
-            state = Path(folder) / STATE_FILE
-            if keep and patiently(lambda: trial.exists(STATE_FILE)):
-                state.write_bytes(patiently(lambda: trial.read(STATE_FILE)))
-            resume = state.parent if state.exists() else None
-            run_job(_job(plan), Ranks(), pick_device(), report, resume, view.steps)
-
     with EpochView(plan, screen) as view:
-        row = _recorded(plan, epochs, fit)
-    patiently(lambda: trial.remove(STATE_FILE))
-    return row
+        epochs: list[dict[str, Any]] = []
+
+        def report(record: dict[str, Any]) -> bool:
+            _add(epochs, record)
+            view.epoch(record)
+            return True
+
+        return _recorded(plan, epochs, lambda: run_job(_job(plan), Ranks(), pick_device(), report, view.steps), keep)
 
 
 def train_on_ray(plan: Plan, screen: IO[str], keep: bool = False) -> Row:
@@ -58,39 +41,28 @@ def train_on_ray(plan: Plan, screen: IO[str], keep: bool = False) -> Row:
     import ray
 
     from orchestrator.mailbox import open_mailbox
-    from orchestrator.trial import RAY_FOLDER, TrialFailed, fit, opened
+    from orchestrator.slots import FOLDER, Slots
+    from orchestrator.trial import opened
 
     epochs: list[dict[str, Any]] = []
-    mailbox, ray_folder = open_mailbox(), plan.run / TRIALS / TRIAL / RAY_FOLDER
+    mailbox = open_mailbox()
 
     def follow() -> None:
-        # in a process of its own: there is no other way to stop Ray Train at the first failure
-        driver = ray.remote(num_cpus=0, max_retries=0)(fit).remote(_job(plan), TRIAL, mailbox)
-        try:
-            while True:
-                letter = mailbox.take.remote(TRIAL)
-                ready, _ = ray.wait([letter, driver])
-                if letter not in ready and not ray.wait([letter], timeout=5)[0]:
-                    raise TrialFailed("the driver's process died; see ray.log")
-                if (told := opened(ray.get(letter))) is None:
-                    return
-                kind, content = told
-                if kind == "steps":
-                    view.steps(*content)
-                else:
-                    _add(epochs, content)
-                    view.epoch(content)
-        finally:
-            # Ray 2.60 aborts this process where a task is cancelled by force just while it ends by itself
-            if not ray.wait([driver], timeout=3)[0]:
-                ray.cancel(driver, force=True)
-            if not keep:
-                patiently(ray_folder.remove)
+        Slots(plan.name, plan.run / FOLDER, mailbox, most=1).start(_job(plan))
+        while (letter := opened(ray.get(mailbox.take.remote(TRIAL)))) is not None:
+            kind, content = letter
+            if kind == "steps":
+                view.steps(*content)
+            else:
+                _add(epochs, content)
+                view.epoch(content)
+                mailbox.go_on.remote(TRIAL, content["epoch"])
 
     with EpochView(plan, Console(file=screen, markup=False, highlight=False)) as view:
-        row = _recorded(plan, epochs, follow)
-    patiently(ray_folder.remove)
-    return row
+        try:
+            return _recorded(plan, epochs, follow, keep)
+        finally:
+            patiently((plan.run / FOLDER).remove)
 
 
 def _add(epochs: list[dict[str, Any]], record: dict[str, Any]) -> None:
@@ -104,8 +76,8 @@ def _job(plan: Plan) -> Job:
     return Job(plan.settings.flat(), plan.data.uri, (plan.run / TRIALS / TRIAL).uri, plan.fingerprint)
 
 
-def _recorded(plan: Plan, epochs: list[dict[str, Any]], fit: Callable[[], None]) -> Row:
-    """Run ``fit`` and write the trial's row, also when it fails or is interrupted.
+def _recorded(plan: Plan, epochs: list[dict[str, Any]], fit: Callable[[], None], keep: bool) -> Row:
+    """Run ``fit`` and write the trial's row, also when it fails or is interrupted; then its state goes, or is kept.
 
     Raises:
         UserError: it failed; with the cause.
@@ -122,4 +94,6 @@ def _recorded(plan: Plan, epochs: list[dict[str, Any]], fit: Callable[[], None])
     finally:
         row = make_row(plan, TRIAL, status, epochs, seconds=time.time() - began, cause=reason)
         write_row(plan.run, row)
+        if not keep or status == "completed":
+            patiently(lambda: (plan.run / TRIALS / TRIAL).remove(STATE_FILE))
     return row

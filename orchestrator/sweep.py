@@ -14,7 +14,7 @@ import ray.tune
 
 from orchestrator.asha import asha
 from orchestrator.errors import UserError
-from orchestrator.job import CHANGED
+from orchestrator.job import CHANGED, STATE_FILE, Job, run_job
 from orchestrator.leaderboard import rank
 from orchestrator.mailbox import open_mailbox
 from orchestrator.patience import PATIENCE, is_passing, patiently
@@ -22,11 +22,14 @@ from orchestrator.plan import Plan
 from orchestrator.ray_storage import ray_storage
 from orchestrator.results import TRIALS, Row, from_record, make_row, read_rows, write_row
 from orchestrator.runtime import Capacity, lost_ray
-from orchestrator.space import TRIAL, Space
+from orchestrator.slots import FOLDER as SLOTS
+from orchestrator.slots import Slots
+from orchestrator.space import TRIAL, Space, chosen_settings
 from orchestrator.storage import Storage, writing_failed
 from orchestrator.study import FILE as JOURNAL
 from orchestrator.study import Ended, StudySearch, study_name
-from orchestrator.trial import METRIC, RAY_FOLDER, name_of, run_trial
+from orchestrator.trial import METRIC, name_of, run_trial
+from orchestrator.worker import Work
 
 TUNE = "tune"  #: Tune's own folder in a run's
 #: A trial's driver asks for no CPU, which the workers need, but for a sliver of the head node, where it waits.
@@ -50,7 +53,13 @@ class Outcome:
 
 
 def run_sweep(
-    plan: Plan, trials: int, fixed: Mapping[str, Any], capacity: Capacity, log: Path, watcher: Watcher
+    plan: Plan,
+    trials: int,
+    fixed: Mapping[str, Any],
+    capacity: Capacity,
+    log: Path,
+    watcher: Watcher,
+    work: Work = run_job,
 ) -> Outcome:
     """Run ``trials`` trials and write a row for each; or, of a sweep that was cut off, those that have none yet.
 
@@ -58,6 +67,7 @@ def run_sweep(
         plan: what every trial shares.
         fixed: dotted settings that the user gave; no dimensions of the search.
         log: a local folder for Ray's own files.
+        work: what the workers do for a trial.
 
     Raises:
         UserError: results could not be written, or the dataset changed; the rows until then are written.
@@ -67,12 +77,16 @@ def run_sweep(
     if not run.is_local and run.exists(JOURNAL):
         journal.write_bytes(run.read(JOURNAL))
     rows = ended_rows(run)
-    recorder = Recorder(plan, watcher, mailbox, _search(plan, trials, fixed, journal, rows), rows)
+    at_once = min(max(1, trials - len(rows)), capacity.concurrent(plan.settings.train))
+    slots = Slots(plan.name, run / SLOTS, mailbox, at_once, work)
+    recorder = Recorder(plan, watcher, mailbox, slots, _search(plan, trials, fixed, journal, rows), rows)
     try:
         recorder.tidy()
         if (rest := trials - len(rows)) > 0:
-            run.remove(TUNE)  # of a sweep that was cut off: what counts lies in the study and in the trials
-            _tuner(plan, rest, capacity, recorder).fit()
+            for folder in (TUNE, SLOTS):  # of a sweep that was cut off: what counts lies in the study and in the trials
+                run.remove(folder)
+            _tuner(plan, rest, at_once, recorder).fit()
+            slots.close()
     except Exception as error:
         # Tune's and Optuna's own files lie under STORAGE too; what botocore raises is no OSError
         if isinstance(error, UserError) or not (isinstance(error, OSError) or is_passing(error)):
@@ -81,6 +95,7 @@ def run_sweep(
     finally:
         recorder.close_open_trials("the sweep ended" if recorder.fault else "interrupted by the user")
         ray.kill(mailbox)
+        run.remove(SLOTS)
     if recorder.fault:
         raise recorder.fault
     return Outcome(recorder.rows, interrupted=len(recorder.rows) < trials or recorder.stopped)
@@ -106,28 +121,19 @@ def _search(plan: Plan, trials: int, fixed: Mapping[str, Any], journal: Path, ro
     )
 
 
-def _tuner(plan: Plan, rest: int, capacity: Capacity, recorder: Recorder) -> ray.tune.Tuner:
+def _tuner(plan: Plan, rest: int, at_once: int, recorder: Recorder) -> ray.tune.Tuner:
     """The ``rest`` of the sweep as Ray Tune takes it."""
     settings = plan.settings
     path, filesystem = ray_storage(plan.run)
     return ray.tune.Tuner(
-        ray.tune.with_resources(
-            ray.tune.with_parameters(
-                run_trial,
-                base=settings.flat(),
-                data=plan.data.uri,
-                fingerprint=plan.fingerprint,
-                run=plan.run.uri,
-                mailbox=recorder.mailbox,
-            ),
-            DRIVER_RESOURCES,
-        ),
+        ray.tune.with_resources(ray.tune.with_parameters(run_trial, mailbox=recorder.mailbox), DRIVER_RESOURCES),
         tune_config=ray.tune.TuneConfig(
             metric=METRIC,
             mode=plan.task.mode,
             num_samples=rest,
             trial_dirname_creator=name_of,
-            max_concurrent_trials=min(rest, capacity.concurrent(settings.train)),
+            max_concurrent_trials=at_once,
+            reuse_actors=True,
             search_alg=recorder.search,
             scheduler=asha(plan.task.mode, settings.train.epochs, *recorder.search.before()),
         ),
@@ -165,8 +171,10 @@ class StopAtFault(ray.tune.Stopper):
 class Recorder(ray.tune.Callback):
     """Gathers each trial's epochs and writes its row when it ends. ``rows``: of trials that have ended before."""
 
-    def __init__(self, plan: Plan, watcher: Watcher, mailbox: Any, search: StudySearch, rows: Sequence[Row]) -> None:
-        self.plan, self.watcher, self.mailbox, self.search = plan, watcher, mailbox, search
+    def __init__(
+        self, plan: Plan, watcher: Watcher, mailbox: Any, slots: Slots, search: StudySearch, rows: Sequence[Row]
+    ) -> None:
+        self.plan, self.watcher, self.mailbox, self.slots, self.search = plan, watcher, mailbox, slots, search
         self.fault: UserError | None = None
         self.rows = list(rows)
         self.stopped = False
@@ -176,14 +184,17 @@ class Recorder(ray.tune.Callback):
         self._choices: dict[str, dict[str, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune saves its callbacks; the terminal cannot be saved, and the search is saved already."""
-        return {**self.__dict__, "watcher": None, "search": None}
+        """Tune saves its callbacks; nobody reads that, and most of it cannot be saved."""
+        return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = name_of(trial)
         self._began[name] = time.time()
         self._choices[name] = {key: value for key, value in trial.config.items() if key != TRIAL}
         self._epochs[name] = []
+        settings = self.plan.settings.replace(chosen_settings(trial.config))
+        folder = self.plan.run / TRIALS / name
+        self.slots.start(Job(settings.flat(), self.plan.data.uri, folder.uri, self.plan.fingerprint))
         self._keep_study()
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
@@ -246,20 +257,20 @@ class Recorder(ray.tune.Callback):
         except OSError as error:
             raise writing_failed(str(self.search.journal), error) from error
         self._keep_study()
-        self._remove_checkpoints(row)
+        self._remove_state(row)
 
     def tidy(self) -> None:
         """Remove what a process that was killed left of trials which had ended, or which the study never heard of."""
         for row in self.rows:
-            self._remove_checkpoints(row)
+            self._remove_state(row)
         known = {past.trial for some in self.search.before() for past in some}
         for name in self.plan.run.names(TRIALS):
             if name not in known:  # the next trial of that name may have other parameters
                 (self.plan.run / TRIALS / name).remove()
 
-    def _remove_checkpoints(self, row: Row) -> None:
+    def _remove_state(self, row: Row) -> None:
         if row.status != "stopped":  # early stops would leave them behind
-            patiently((self.plan.run / TRIALS / row.trial / RAY_FOLDER).remove, self._patience)
+            patiently(lambda: (self.plan.run / TRIALS / row.trial).remove(STATE_FILE), self._patience)
 
     def _keep_study(self) -> None:
         """Put the study beside the results, so that another machine can go on with it."""

@@ -1,43 +1,90 @@
-"""What each DDP rank does under Ray Train: run the job, hand every epoch to ``ray.train.report``."""
+"""What each DDP rank does under Ray Train: one job after another, every epoch told to the mailbox."""
 
 from __future__ import annotations
 
+import gc
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
+import ray
 import ray.train
 import ray.train.torch
 import torch
 
 from orchestrator.engine import OnStep
-from orchestrator.job import Job, run_job
+from orchestrator.job import Job, Report
 from orchestrator.ranks import Ranks
-from orchestrator.ray_storage import upload
 
 STEP_LETTERS = 2.0  #: seconds between two words about how far an epoch is
+ASK_SECONDS = 2.0  #: between two looks at whether a node is about to be taken away
+
+#: What a rank does for a job: ``job.run_job``.
+Work = Callable[..., None]
 
 
 def train_loop(config: dict[str, Any]) -> None:
-    """Ray Train's loop per worker. ``config``: ``job`` (a ``Job``'s fields), ``mailbox`` and ``trial``."""
+    """Ray Train's loop per worker: the jobs of ``slot`` until there are no more; an error ends the worker.
+
+    ``config``: ``mailbox``, ``slot`` and ``work`` (a ``Work``).
+    """
     context = ray.train.get_context()
-    job = Job(**config["job"])
-    torch.set_num_threads(max(1, int(job.settings["train.cpus_per_worker"])))
-
-    def report(record: dict[str, Any] | None, folder: Path | None) -> None:
-        # a barrier: every rank reports whenever one does, only the first with a folder
-        kept = ray.train.Checkpoint.from_directory(str(folder)) if folder else None
-        ray.train.report(record or {}, checkpoint=kept, checkpoint_upload_fn=upload)
-
     ranks = Ranks(context.get_world_rank(), context.get_world_size())
     device = ray.train.torch.get_device()
-    on_step = _post_steps(config["mailbox"], config["trial"]) if ranks.first else _silent
-    earlier = ray.train.get_checkpoint()
-    if earlier is None:
-        run_job(job, ranks, device, report, on_step=on_step)
-    else:
-        with earlier.as_directory() as folder:
-            run_job(job, ranks, device, report, Path(folder), on_step)
+    mailbox, slot = config["mailbox"], config["slot"]
+    number = 0
+    while True:
+        number, job = ray.get(mailbox.job.remote(slot, number))
+        if job is None:
+            return
+        _do(job, config["work"], mailbox, ranks, device)
+        ranks.gather(None)  # nobody is still at it
+        if ranks.first:
+            ray.get(mailbox.finish.remote(slot, number))
+
+
+def _do(job: Job, work: Work, mailbox: Any, ranks: Ranks, device: torch.device) -> None:
+    """One job, in a process that has done others: nothing of them may be left."""
+    torch.set_num_threads(max(1, int(job.settings["train.cpus_per_worker"])))
+    on_step = _post_steps(mailbox, job.name) if ranks.first else _silent
+    work(job, ranks, device, _reporter(mailbox, job.name, ranks), on_step, Notice(ranks, device))
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _reporter(mailbox: Any, trial: str, ranks: Ranks) -> Report:
+    """Tells an epoch and waits for the word whether to go on; the same for every rank."""
+
+    def report(record: dict[str, Any]) -> bool:
+        go_on = True
+        if ranks.first:
+            ray.get(mailbox.put.remote(trial, "epoch", record))
+            go_on = "test" in record or ray.get(mailbox.may_go_on.remote(trial, record["epoch"]))
+        return bool(ranks.gather(go_on)[0])
+
+    return report
+
+
+class Notice:
+    """Whether Ray has told since the last call that a node of ours is about to be taken away.
+
+    Asked after every step, on every rank at once; the answer is the same for all of them.
+    """
+
+    def __init__(self, ranks: Ranks, device: torch.device) -> None:
+        self.ranks, self.device = ranks, device
+        self._asked, self._told = time.monotonic(), ""
+
+    def __call__(self) -> bool:
+        # the ranks' clocks differ, and Ray's answer is a meeting of all
+        if not self.ranks.any(time.monotonic() - self._asked > ASK_SECONDS, self.device):
+            return False
+        info = ray.train.get_preemption_info()
+        self._asked = time.monotonic()
+        told = "" if info is None else ",".join(info.preempted_node_ids)
+        new, self._told = told not in ("", self._told), told or self._told
+        return new
 
 
 def _silent(epoch: int, step: int, steps: int) -> None:

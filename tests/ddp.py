@@ -53,7 +53,7 @@ def run_ranks(rank: int, world: int, port: int, cases: list, out: Path) -> None:
     sys.stdout.flush()
 
 
-def go_on(rank: int, world: int, port: int, job: Job, resume: Path, out: Path) -> None:
+def go_on(rank: int, world: int, port: int, job: Job, out: Path) -> None:
     """Entry of a spawned rank: the rest of a job; the first one writes what it saw and what was to be seen."""
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
@@ -66,7 +66,7 @@ def go_on(rank: int, world: int, port: int, job: Job, resume: Path, out: Path) -
         return step(self, batch, epoch, number)
 
     Engine._step = watched  # type: ignore[method-assign]
-    run_job(job, ranks, torch.device("cpu"), lambda r, _: records.append(r) if r else None, resume)
+    run_job(job, ranks, torch.device("cpu"), lambda r: not records.append(r))
     parts = ranks.gather(mine)
     if rank == 0:
         t = job.full_settings().train

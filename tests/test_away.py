@@ -53,9 +53,10 @@ def recorder(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> swe
     watcher = SimpleNamespace(epoch=lambda *_: None, ended=lambda row: None)
     mailbox = SimpleNamespace(close=SimpleNamespace(remote=lambda trial: None))
     search = SimpleNamespace(journal=tmp_path / "study.journal", tell=lambda name, end: None)
-    recorder = sweep.Recorder(plan, watcher, mailbox, search, rows=[])
+    slots = SimpleNamespace(start=lambda job: None)
+    recorder = sweep.Recorder(plan, watcher, mailbox, slots, search, rows=[])
     for name in "abc":
-        plan.run.write(f"trials/{name}/ray/checkpoint/state.pt", b"x")
+        plan.run.write(f"trials/{name}/state.pt", b"x")
         recorder.on_trial_start(0, [], trial(name))
     return recorder
 
@@ -70,7 +71,7 @@ def test_the_end_of_a_trial_waits(recorder: sweep.Recorder, plan: Plan, store: A
     store.lost.append(AWAY)
     recorder.on_trial_complete(0, [], trial("a"))
     assert recorder.fault is None and not any(store.errors.values()) and not store.lost and len(pauses) >= 5
-    assert plan.run.names("trials/a") == ["record.arrow"] and plan.run.names("trials/b") == ["ray"]
+    assert plan.run.names("trials/a") == ["record.arrow"] and plan.run.names("trials/b") == ["state.pt"]
     assert plan.run.read("study.journal") == b"journal"
 
 
@@ -83,7 +84,7 @@ def test_a_trial_without_space_or_without_ray_is_gone_on_with_later(
     monkeypatch.setattr(sweep, "lost_ray", lambda: lost)
     recorder.on_trial_error(0, [], trial("a"))
     assert [(row.status, row.cause) for row in recorder.rows] == [("stopped", said)]
-    assert plan.run.names("trials/a") == ["ray", "record.arrow"] and not sweep.ended_rows(plan.run)
+    assert plan.run.names("trials/a") == ["record.arrow", "state.pt"] and not sweep.ended_rows(plan.run)
     assert lost or "no space left; free some, then: samsweep resume run" in str(recorder.fault)
 
 
@@ -124,10 +125,10 @@ def test_another_machine_takes_the_study_from_the_store(
     plan.run.write("study.journal", (tmp_path / "there.journal").read_bytes())
     for trial, status in (("000", "completed"), ("001", "stopped")):
         write_row(plan.run, make_row(plan, trial, status, [], seconds=1))
-        plan.run.write(f"trials/{trial}/ray/checkpoint/state.pt", b"x")
+        plan.run.write(f"trials/{trial}/state.pt", b"x")
     made: dict[str, Any] = {}
 
-    def tuner(plan: Plan, rest: int, capacity: Capacity, recorder: sweep.Recorder) -> Any:
+    def tuner(plan: Plan, rest: int, at_once: int, recorder: sweep.Recorder) -> Any:
         made.update(rest=rest, recorder=recorder)
         return SimpleNamespace(fit=lambda: None)
 
@@ -138,7 +139,7 @@ def test_another_machine_takes_the_study_from_the_store(
     assert [row.trial for row in outcome.rows] == ["000"] and outcome.interrupted and made["rest"] == 3
     assert [made["recorder"].search.suggest(trial) for trial in "ab"] == told[1:], "in the order of their numbers"
     assert plan.run.names("trials") == ["000", "001"], "a, b and c were never heard of"
-    assert plan.run.names("trials/000") == ["record.arrow"] and "ray" in plan.run.names("trials/001")
+    assert plan.run.names("trials/000") == ["record.arrow"] and "state.pt" in plan.run.names("trials/001")
 
 
 def test_a_single_trial_waits(plan: Plan, store: Any) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import json
 import shutil
 import socket
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import ddp
 import numpy as np
@@ -39,18 +41,15 @@ def job_of(settings: Settings, data: Path, out: Path) -> Job:
     return Job(settings.flat(), str(data), str(out), open_dataset(Storage(str(data)), "tiny").manifest.fingerprint)
 
 
-def run(settings: Settings, data: Path, out: Path, resume: Path | None = None) -> list[dict[str, Any]]:
+def run(settings: Settings, data: Path, out: Path, epochs: int = 100) -> list[dict[str, Any]]:
+    """The records of a trial in ``out``, which is told to stop after so many of them."""
     records: list[dict[str, Any]] = []
 
-    def report(record: dict[str, Any] | None, folder: Path | None) -> None:
-        assert record is not None, "an epoch of a few steps needs no checkpoint within it"
+    def report(record: dict[str, Any]) -> bool:
         records.append(record)
-        assert folder is not None
-        kept = out / f"epoch{record['epoch']}"
-        kept.mkdir(parents=True)
-        (kept / STATE_FILE).write_bytes((folder / STATE_FILE).read_bytes())
+        return len(records) < epochs
 
-    run_job(job_of(settings, data, out), Ranks(), torch.device("cpu"), report, resume)
+    run_job(job_of(settings, data, out), Ranks(), torch.device("cpu"), report)
     return records
 
 
@@ -71,12 +70,10 @@ def test_a_trial_trains_and_tests_its_best_epoch(tiny_data: Path, tmp_path: Path
 def test_a_continued_trial_is_the_uninterrupted_one(optimizer: str, tiny_data: Path, tmp_path: Path) -> None:
     settings = tiny(3, **{"train.optimizer": optimizer})
     whole = run(settings, tiny_data, tmp_path / "whole")
-    run(settings, tiny_data, tmp_path / "part")
-    # the best checkpoint lies in the trial's folder, so the continued part runs there
-    (tmp_path / "part" / "epoch3" / STATE_FILE).unlink()
-    (tmp_path / "part" / "epoch3").rmdir()
-    rest = run(settings, tiny_data, tmp_path / "part", resume=tmp_path / "part" / "epoch2")
-    assert [r["epoch"] for r in rest] == [3]
+    begun = run(settings, tiny_data, tmp_path / "part", epochs=2)
+    assert [r["epoch"] for r in begun] == [1, 2], "it stops where it is told to"
+    rest = run(settings, tiny_data, tmp_path / "part")
+    assert [r["epoch"] for r in rest] == [3] and rest[0]["earlier"] == begun
     for key in ("losses", "val", "test", "order", "lr", "best_epoch"):
         assert rest[0][key] == whole[2][key], key
 
@@ -140,9 +137,7 @@ def test_an_epoch_may_be_part_of_the_split(tiny_data: Path, tmp_path: Path) -> N
 
 def test_a_trial_killed_before_its_end_is_finished(tiny_data: Path, tmp_path: Path) -> None:
     whole = run(tiny(2), tiny_data, tmp_path)
-    records: list[dict[str, Any]] = []
-    job = job_of(tiny(2), tiny_data, tmp_path)
-    run_job(job, Ranks(), torch.device("cpu"), lambda r, f: records.append(r), tmp_path / "epoch2")
+    records = run(tiny(2), tiny_data, tmp_path)
     assert [r["epoch"] for r in records] == [2] and [r["epoch"] for r in records[0]["earlier"]] == [1]
     assert records[0]["test"] == whole[-1]["test"]
 
@@ -157,8 +152,7 @@ class Lives:
     def __init__(self, settings: Settings, data: Path, out: Path) -> None:
         self.settings, self.data, self.out = settings, data, out
         self.records: dict[int, dict[str, Any]] = {}
-        self.kept: Path | None = None
-        self.places: list[tuple[int, bool]] = []  # epoch of each report, and whether it was one within an epoch
+        self.places: list[tuple[int, bool]] = []  # epochs done at each state that was kept, and whether within one
 
     def live(self, steps: int | None = None) -> bool:
         """Until the end (True), or for some steps."""
@@ -168,18 +162,22 @@ class Lives:
             if steps is not None and next(left) > steps:
                 raise Killed
 
-        def report(record: dict[str, Any] | None, folder: Path | None) -> None:
-            assert folder is not None
-            if record is not None:
-                self.records[record["epoch"]] = record
-            self.places.append((len(self.records), record is None))
-            self.kept = self.out / f"kept{len(self.places)}"
-            self.kept.mkdir(parents=True)
-            (self.kept / STATE_FILE).write_bytes((folder / STATE_FILE).read_bytes())
+        def report(record: dict[str, Any]) -> bool:
+            self.records[record["epoch"]] = record
+            return True
 
-        job = job_of(self.settings, self.data, self.out)
+        write = Storage.write
+
+        def watched(storage: Storage, name: str, data: bytes, *more: Any) -> None:
+            write(storage, name, data, *more)
+            if name == STATE_FILE:
+                state = torch.load(io.BytesIO(data), weights_only=True)
+                self.places.append((len(json.loads(state["history"])), state["position"] != "null"))
+
         try:
-            run_job(job, Ranks(), torch.device("cpu"), report, self.kept, on_step)
+            with patch.object(Storage, "write", watched):
+                job = job_of(self.settings, self.data, self.out)
+                run_job(job, Ranks(), torch.device("cpu"), report, on_step)
         except Killed:
             return False
         return True
@@ -211,7 +209,7 @@ def test_a_kill_within_an_epoch_and_another_number_of_ranks(tiny_data: Path, tmp
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     job = job_of(settings, tiny_data, tmp_path / "killed")
-    torch.multiprocessing.spawn(ddp.go_on, (2, port, job, killed.kept, tmp_path / "told.json"), nprocs=2)
+    torch.multiprocessing.spawn(ddp.go_on, (2, port, job, tmp_path / "told.json"), nprocs=2)
     told = json.loads((tmp_path / "told.json").read_text())
     assert told["seen"] == told["wanted"], "the rows of each global batch after the position, over both ranks"
     for record in told["records"]:
@@ -234,18 +232,52 @@ def test_a_state_of_an_older_position_is_the_epochs_beginning(tiny_data: Path, t
 def test_data_that_changed_since_the_sweep_began_stops_it(tiny_data: Path, tmp_path: Path) -> None:
     job = dataclasses.replace(job_of(tiny(1), tiny_data, tmp_path), fingerprint="0123456789abcdef")
     with pytest.raises(UserError, match=f"dataset 'tiny' {CHANGED} .*was 0123456789ab.*another NAME"):
-        run_job(job, Ranks(), torch.device("cpu"), lambda record, folder: None)
+        run_job(job, Ranks(), torch.device("cpu"), lambda record: True)
 
 
 def test_data_that_change_within_a_trial_stop_it(tiny_data: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_data, tmp_path / "data")
     job = job_of(tiny(3), tmp_path / "data", tmp_path / "out")
 
-    def report(record: dict[str, Any] | None, folder: Path | None) -> None:
+    def report(record: dict[str, Any]) -> bool:
         with DatasetWriter(Storage(str(tmp_path / "data")), "tiny", replace=True) as writer:
             for split in ("train", "test"):
                 writer.add(split, Row(split, "", encode(picture()), encode(ground()), 24, 32, 127, "a.png"))
             writer.commit(task="polyp", layout="folders", split_rule="as told")
+        return True
 
     with pytest.raises(UserError, match=CHANGED):
         run_job(job, Ranks(), torch.device("cpu"), report)
+
+
+def test_a_notice_keeps_the_state_at_once(tiny_data: Path, tmp_path: Path) -> None:
+    """A node that is about to be taken away: the step after the word is the one to go on from."""
+    settings = tiny(1, **{"train.batch": 1, "train.keep_every": 0, "train.lr": 1e-4})
+    whole = run(settings, tiny_data, tmp_path / "whole")
+    told, steps = iter([False] * 4 + [True] + [False] * 9), []
+
+    def on_step(epoch: int, step: int, of: int) -> None:
+        steps.append(step)
+        if len(steps) == 7:
+            raise Killed
+
+    job = job_of(settings, tiny_data, tmp_path / "cut")
+    with pytest.raises(Killed):
+        run_job(job, Ranks(), torch.device("cpu"), lambda record: True, on_step, lambda: next(told))
+    rest: list[dict[str, Any]] = []
+    run_job(job, Ranks(), torch.device("cpu"), lambda r: bool(rest.append(r)), lambda e, step, of: steps.append(step))
+    assert steps == [1, 2, 3, 4, 5, 6, 7, 6, 7, 8, 9]
+    assert rest[0]["order"] == whole[0]["order"] and rest[0]["val"] == whole[0]["val"]
+    assert rest[0]["losses"] == pytest.approx(whole[0]["losses"]), "summed in two parts"
+
+
+def test_a_second_job_in_a_process_is_the_first(tiny_data: Path, tmp_path: Path) -> None:
+    """Workers stay for many trials: nothing of one may reach the next."""
+    first, _, again = (
+        run(tiny(2, **changes), tiny_data, tmp_path / name)
+        for name, changes in (("a", {}), ("b", {"train.seed": 7, "train.lr": 1e-2}), ("c", {}))
+    )
+    for one, other in zip(first, again, strict=True):
+        for key in ("losses", "val", "order"):
+            assert one[key] == other[key]
+    assert first[-1]["test"] == again[-1]["test"]

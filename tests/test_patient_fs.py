@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import pickle
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import botocore.exceptions
@@ -78,29 +77,6 @@ def test_a_checkpoint_that_cannot_be_put_leaves_nothing_half(
     assert store.store["/bucket/run/kept/state.pt"].getvalue() == b"old"
     assert (sum(pauses) > 120) is (error is AWAY)
     assert "bucket/run/kept/state.pt: not written" in caplog.text, "pyarrow drops the error"
-
-
-def test_an_upload_that_fails_is_raised(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else Ray Train goes on with a checkpoint that is not there, and deletes the one before."""
-    local = ray.train.Checkpoint.from_directory(str(folder(tmp_path)))
-    context = StorageContext("bucket/run", "ray", storage_filesystem=patient())
-    monkeypatch.setattr(ray_storage.ray.train, "get_context", lambda: SimpleNamespace(get_storage=lambda: context))
-    store.errors["close"] = [AWAY, AWAY]
-    kept = ray_storage.upload(local, "one")
-    assert (kept.path, kept.filesystem) == ("bucket/run/ray/one", context.storage_filesystem)
-    assert store.store["/bucket/run/ray/one/state.pt"].getvalue() == BYTES
-    assert store.store["/bucket/run/ray/one/deep/more"].getvalue() == b"more"
-    store.errors["close"] = [PermissionError("denied")]
-    with pytest.raises(PermissionError):
-        ray_storage.upload(local, "two")
-    assert not [name for name in store.store if "two" in name]
-
-
-def test_an_upload_to_a_folder_is_rays_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    local = ray.train.Checkpoint.from_directory(str(folder(tmp_path)))
-    context = StorageContext(str(tmp_path), "ray")
-    monkeypatch.setattr(ray_storage.ray.train, "get_context", lambda: SimpleNamespace(get_storage=lambda: context))
-    assert Path(ray_storage.upload(local, "one").path, "state.pt").read_bytes() == BYTES
 
 
 def test_a_source_that_fails_midway_puts_nothing(store: Any) -> None:

@@ -68,7 +68,7 @@ class Sweep:
             assert seen == list(range(1, len(seen) + 1)) and (len(seen) == EPOCHS or row["status"] != "completed")
             assert row["status"] == "failed" or sorted(study[name].intermediate_values) == seen
         assert rows["000"]["status"] in ("completed", "failed"), "the defaults are never cut"
-        assert not list(self.run.local("trials").glob("*/ray"))
+        assert not list(self.run.local("trials").glob("*/state.pt")) and not self.run.exists("slots")
         assert not self.run.exists("alive.json")
 
 
@@ -140,7 +140,7 @@ def test_an_interrupted_sweep_keeps_its_checkpoints_and_is_finished_later(
     sweep = sweeps("cut")
     driver = sweep.start(2)
     end = time.monotonic() + 120
-    while not list(sweep.run.local("trials").glob("*/ray/checkpoint_*")):
+    while not list(sweep.run.local("trials").glob("*/state.pt")):
         assert driver.runs and time.monotonic() < end, driver.said
         time.sleep(0.1)
     time.sleep(1)
@@ -149,7 +149,7 @@ def test_an_interrupted_sweep_keeps_its_checkpoints_and_is_finished_later(
     assert "go on with: samsweep resume cut" in driver.said and "Traceback" not in driver.said
     before = sweep.rows()
     cut = [name for name, row in before.items() if row["status"] == "stopped"]
-    assert cut and all(sweep.run.exists(f"trials/{name}/ray") for name in cut)
+    assert cut and all(sweep.run.exists(f"trials/{name}/state.pt") for name in cut)
     assert all(sweep.study()[name].state.name == "RUNNING" for name in cut)
     assert main(["status", "cut", "--storage", sweep.run.parent.uri, "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)

@@ -1,0 +1,194 @@
+"""Slots: Ray Train workers that stay and run one job after another, so that a trial starts no process.
+
+A Ray Train run a trial costs more than many a training: a controller, its helpers and the workers are all new
+processes that import torch. A slot is one such run, whose workers take jobs until there are no more.
+"""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray.train
+from ray.exceptions import RayActorError
+from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
+
+from orchestrator.config import TrainSettings
+from orchestrator.errors import UserError
+from orchestrator.job import Job, run_job
+from orchestrator.ray_storage import ray_storage
+from orchestrator.storage import Storage
+from orchestrator.worker import Work, train_loop
+
+FOLDER = "slots"  #: Ray Train's own, in a run's
+DEAD = (RayActorError, WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
+#: How often a job goes on after its workers died: of themselves, or because their node went.
+RESTARTS, NODE_RESTARTS = 1, 20
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a slot's workers are."""
+
+    workers: int
+    least: int  #: workers with which it goes on where there is no room for all
+    cpus: float  #: of each
+    gpus: float
+
+    @classmethod
+    def of(cls, train: TrainSettings) -> Shape:
+        return cls(train.workers, train.least_workers, train.cpus_per_worker, train.gpus_per_worker)
+
+
+class JobFailed(RuntimeError):
+    """A job ended with an error; the message is its cause in one line."""
+
+
+class Slot:
+    """Workers of one Ray Train run. ``name``: what the dashboard's Train page calls it."""
+
+    def __init__(self, name: str, folder: Storage, mailbox: Any, work: Work = run_job) -> None:
+        self.name, self.folder, self.mailbox, self.work = name, folder, mailbox, work
+        self._fit: Future[None] | None = None
+        self._shape: Shape | None = None
+        self._key, self._runs, self._number = name, 0, 0
+
+    def run(self, job: Job) -> None:
+        """Run a job to its end, from its last state where its workers die. One at a time.
+
+        Ray Train's own restarts are off: what our code raised would be raised again, and where processes died,
+        the workers are started by ``open`` as they were the first time.
+
+        Raises:
+            JobFailed: with the cause; the workers are gone then, so that the next job meets a clean process.
+        """
+        shape = Shape.of(job.full_settings().train)
+        if self._fit and (self._fit.done() or shape != self._shape):
+            self.close()
+        left = {"process": RESTARTS, "node": NODE_RESTARTS}
+        while True:
+            fit = self._fit or self._open(shape)
+            self._number += 1
+            ray.get(self.mailbox.assign.remote(self._key, self._number, job))
+            ended = self.mailbox.finished.remote(self._key, self._number).future()
+            wait([fit, ended], return_when=FIRST_COMPLETED)
+            if ended.done() and not fit.done():
+                return
+            error = fit.exception()
+            self._fit = None
+            died = what_died(error) if error else "process"
+            if not died or not left[died]:
+                raise JobFailed(cause(error) if error else "its workers ended without a word; see ray.log")
+            left[died] -= 1
+
+    def close(self, seconds: float = 30) -> None:
+        """Send the workers home and wait for that."""
+        if self._fit:
+            ray.get(self.mailbox.assign.remote(self._key, self._number + 1, None))
+            wait([self._fit], timeout=seconds)
+            self._fit = None
+
+    def _open(self, shape: Shape) -> Future[None]:
+        self._runs += 1
+        self._key, self._shape = f"{self.name}.{self._runs}", shape  # a late word of dead workers concerns nobody
+        trainer = _trainer(self._key, shape, self.folder, self.mailbox, self.work)
+        self._fit = fit = Future[None]()
+
+        def run() -> None:
+            try:
+                trainer.fit()
+            except BaseException as error:
+                fit.set_exception(error)
+            else:
+                fit.set_result(None)
+
+        threading.Thread(target=run, name=self._key, daemon=True).start()
+        return fit
+
+
+class Slots:
+    """As many slots as trials fit at once; each opens when it is first needed. Jobs end by a letter to their trial."""
+
+    def __init__(self, name: str, folder: Storage, mailbox: Any, most: int, work: Work = run_job) -> None:
+        self.name, self.folder, self.mailbox, self.most, self.work = name, folder, mailbox, most, work
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._threads: list[threading.Thread] = []
+
+    def start(self, job: Job) -> None:
+        """Run a job as soon as a slot is free; comes back at once."""
+        self._jobs.put(job)
+        if not self._idle.acquire(blocking=False) and len(self._threads) < self.most:
+            slot = Slot(f"{self.name}-slot{len(self._threads) + 1}", self.folder, self.mailbox, self.work)
+            self._threads.append(threading.Thread(target=self._serve, args=(slot,), daemon=True))
+            self._threads[-1].start()
+
+    def close(self, seconds: float = 10) -> None:
+        """Send all workers home; those that have not gone by then go with Ray."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        end = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+
+    def _serve(self, slot: Slot) -> None:
+        while (job := self._jobs.get()) is not None:
+            letter: tuple[str, Any] = ("done", None)
+            try:
+                slot.run(job)
+            except Exception as error:
+                letter = ("failed", cause(error))
+            ray.get(self.mailbox.put.remote(job.name, *letter))
+            self._idle.release()
+        slot.close()
+
+
+def _trainer(name: str, shape: Shape, folder: Storage, mailbox: Any, work: Work) -> TorchTrainer:
+    resources = {"CPU": shape.cpus} | ({"GPU": shape.gpus} if shape.gpus else {})
+    workers = (shape.least, shape.workers) if shape.least < shape.workers else shape.workers
+    path, filesystem = ray_storage(folder)
+    return TorchTrainer(
+        train_loop,
+        train_loop_config={"mailbox": mailbox, "slot": name, "work": work},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers, use_gpu=shape.gpus > 0, resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            name=name,
+            storage_path=path,
+            storage_filesystem=filesystem,
+            failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=3),
+        ),
+    )
+
+
+def what_died(error: BaseException) -> str:
+    """'node' or 'process' where a run failed because one died; '' where code raised."""
+    dead = [failure for failure in getattr(error, "worker_failures", {}).values() if isinstance(failure, DEAD)]
+    if not dead:
+        return ""
+    return "node" if any("node has died" in str(failure) for failure in dead) else "process"
+
+
+def cause(error: BaseException) -> str:
+    """The reason of a failed run in one line: that of the rank which failed first, not of those it left."""
+    if isinstance(error, JobFailed):
+        return str(error)
+    failures = list(getattr(error, "worker_failures", {}).values()) or [error]
+    lines = [_last_line(failure) for failure in failures]
+    told = [line for line in lines if not re.search(r"gloo|nccl|connection closed", line, re.IGNORECASE)]
+    return (told or lines)[0][:400]
+
+
+def _last_line(error: BaseException) -> str:
+    error = getattr(error, "_base_exc", error)  # as Ray Train hands on what our code raised
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+    return kind + (lines[-1] if lines else "no message")
