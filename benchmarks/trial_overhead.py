@@ -10,6 +10,7 @@ ASHA, rows and all). Each case has a Ray and a process of its own; Ray's own sta
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -137,7 +138,7 @@ def compare(trials: int) -> bool:
         found = {what: measure(what, workers, trials) for what in ("stock", "ours")}
         ratio = found["ours"]["seconds"] / found["stock"]["seconds"]
         ends = found["ours"]["ends"]
-        later = statistics.median(b - a for a, b in zip(ends, ends[1:], strict=False))
+        later = statistics.median(b - a for a, b in itertools.pairwise(ends))
         print(f"ratio {ratio:.3f} (at most {LIMIT:.3f}); ours: first trial {ends[0]:.1f} s, a later one {later:.2f} s")
         well = well and ratio <= LIMIT
     return well

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 import ray.tune
 
 from orchestrator.asha import asha
 from orchestrator.errors import UserError
-from orchestrator.job import CHANGED, STATE_FILE, Job, run_job
+from orchestrator.job import run_job
 from orchestrator.leaderboard import rank
 from orchestrator.mailbox import open_mailbox
-from orchestrator.patience import PATIENCE, is_passing, patiently
+from orchestrator.patience import is_passing
 from orchestrator.plan import Plan
 from orchestrator.ray_storage import ray_storage
-from orchestrator.results import TRIALS, Row, from_record, make_row, read_rows, write_row
-from orchestrator.runtime import Capacity, lost_ray
+from orchestrator.recorder import Recorder, StopAtFault, Watcher
+from orchestrator.results import Row, from_record, read_rows
+from orchestrator.runtime import Capacity
 from orchestrator.slots import FOLDER as SLOTS
 from orchestrator.slots import Slots
-from orchestrator.space import TRIAL, Space, chosen_settings
+from orchestrator.space import Space
 from orchestrator.storage import Storage, writing_failed
 from orchestrator.study import FILE as JOURNAL
 from orchestrator.study import Ended, StudySearch, study_name
@@ -34,14 +34,6 @@ from orchestrator.worker import Work
 TUNE = "tune"  #: Tune's own folder in a run's
 #: A trial's driver asks for no CPU, which the workers need, but for a sliver of the head node, where it waits.
 DRIVER_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.0001}
-
-
-class Watcher(Protocol):
-    """Who is told how the sweep goes."""
-
-    def epoch(self, trial: str, choices: dict[str, Any], record: dict[str, Any]) -> None: ...
-
-    def ended(self, row: Row) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -79,7 +71,7 @@ def run_sweep(
     rows = ended_rows(run)
     at_once = min(max(1, trials - len(rows)), capacity.concurrent(plan.settings.train))
     slots = Slots(plan.name, run / SLOTS, mailbox, at_once, work)
-    recorder = Recorder(plan, watcher, mailbox, slots, _search(plan, trials, fixed, journal, rows), rows)
+    recorder = Recorder(plan, trials, watcher, mailbox, slots, _search(plan, trials, fixed, journal, rows), rows)
     try:
         recorder.tidy()
         if (rest := trials - len(rows)) > 0:
@@ -153,133 +145,6 @@ def trials_of(space: Space, wanted: int) -> int:
     """How many trials make sense: no more than a finite space has points."""
     points = space.all_points()
     return min(wanted, len(points)) if points else wanted
-
-
-class StopAtFault(ray.tune.Stopper):
-    """Ends the sweep once its results can no longer be written."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        return self.recorder.fault is not None
-
-
-class Recorder(ray.tune.Callback):
-    """Gathers each trial's epochs and writes its row when it ends. ``rows``: of trials that have ended before."""
-
-    def __init__(
-        self, plan: Plan, watcher: Watcher, mailbox: Any, slots: Slots, search: StudySearch, rows: Sequence[Row]
-    ) -> None:
-        self.plan, self.watcher, self.mailbox, self.slots, self.search = plan, watcher, mailbox, slots, search
-        self.fault: UserError | None = None
-        self.rows = list(rows)
-        self.stopped = False
-        self._patience = PATIENCE
-        self._epochs: dict[str, list[dict[str, Any]]] = {}
-        self._began: dict[str, float] = {}
-        self._choices: dict[str, dict[str, Any]] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Tune saves its callbacks; nobody reads that, and most of it cannot be saved."""
-        return {}
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        name = name_of(trial)
-        self._began[name] = time.time()
-        self._choices[name] = {key: value for key, value in trial.config.items() if key != TRIAL}
-        self._epochs[name] = []
-        settings = self.plan.settings.replace(chosen_settings(trial.config))
-        folder = self.plan.run / TRIALS / name
-        self.slots.start(Job(settings.flat(), self.plan.data.uri, folder.uri, self.plan.fingerprint))
-        self._keep_study()
-
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-        if "record" in result:
-            name = name_of(trial)
-            self._epochs[name].append(result["record"])
-            self.watcher.epoch(name, self._choices[name], result["record"])
-            self._keep_study()
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        name = name_of(trial)
-        done = len(self._epochs[name]) == self.plan.settings.train.epochs
-        self._end(name, "completed" if done else "pruned")
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._end(name_of(trial), "failed")
-
-    def close_open_trials(self, cause: str) -> None:
-        """Rows for trials that were cut off by what ended the sweep."""
-        for trial in [t for t in self._began if t not in {row.trial for row in self.rows}]:
-            self.stopped = True
-            self._end(trial, "stopped", cause)
-
-    def _end(self, trial: str, status: str, cause: str | None = None) -> None:
-        said = ray.get(self.mailbox.close.remote(trial))
-        if status == "failed":
-            cause = said or "the trial's process died; see ray.log"
-            if lost_ray():
-                status = "stopped"  # no fault of the trial's; the watchdog is about to end this process
-            elif "no space left" in cause.lower():  # nor will there be for the next trial; it can be gone on with
-                status = "stopped"
-                self.fault = self.fault or UserError(
-                    f"{self.plan.run.uri}: no space left; free some, then: samsweep resume {self.plan.name}"
-                )
-            elif CHANGED in cause:  # whatever follows could not be held against what was
-                self.fault = self.fault or UserError(cause)
-        row = make_row(
-            self.plan,
-            trial,
-            status,
-            self._epochs[trial],
-            seconds=time.time() - self._began[trial],
-            choices=self._choices[trial],
-            cause=cause,
-        )
-        self.rows.append(row)
-        try:
-            self._keep(row)
-        except UserError as error:
-            # an exception in a callback would tear Tune down with a traceback; StopAtFault ends it
-            self.fault = self.fault or error
-            self._patience = 0  # the other trials need not wait for the store again
-        self.watcher.ended(row)
-
-    def _keep(self, row: Row) -> None:
-        # the row comes first: a trial without one is gone on with, by Ray Train's checkpoint, whatever the study says
-        write_row(self.plan.run, row)
-        try:
-            self.search.tell(row.trial, Ended(row.status, row.best))
-        except OSError as error:
-            raise writing_failed(str(self.search.journal), error) from error
-        self._keep_study()
-        self._remove_state(row)
-
-    def tidy(self) -> None:
-        """Remove what a process that was killed left of trials which had ended, or which the study never heard of."""
-        for row in self.rows:
-            self._remove_state(row)
-        known = {past.trial for some in self.search.before() for past in some}
-        for name in self.plan.run.names(TRIALS):
-            if name not in known:  # the next trial of that name may have other parameters
-                (self.plan.run / TRIALS / name).remove()
-
-    def _remove_state(self, row: Row) -> None:
-        if row.status != "stopped":  # early stops would leave them behind
-            patiently(lambda: (self.plan.run / TRIALS / row.trial).remove(STATE_FILE), self._patience)
-
-    def _keep_study(self) -> None:
-        """Put the study beside the results, so that another machine can go on with it."""
-        if self.plan.run.is_local or self.fault:
-            return
-        try:
-            self.plan.run.write(JOURNAL, self.search.journal.read_bytes(), self._patience)
-        except UserError as error:
-            self.fault, self._patience = error, 0
 
 
 def best_row(rows: list[Row], mode: str) -> Row | None:

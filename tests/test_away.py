@@ -12,8 +12,10 @@ import pytest
 from rich.console import Console
 
 from orchestrator import patience, sweep
+from orchestrator import recorder as recorder_module
 from orchestrator.errors import UserError
 from orchestrator.plan import Plan, make_plan
+from orchestrator.recorder import Recorder, StopAtFault
 from orchestrator.results import make_row, read_rows, write_row
 from orchestrator.runtime import Capacity
 from orchestrator.single import TRIAL as SINGLE
@@ -46,7 +48,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def recorder(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> sweep.Recorder:
+def recorder(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """Of a sweep with three open trials."""
     monkeypatch.setattr(sweep.ray, "get", lambda said: said)
     (tmp_path / "study.journal").write_bytes(b"journal")
@@ -54,7 +56,7 @@ def recorder(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> swe
     mailbox = SimpleNamespace(close=SimpleNamespace(remote=lambda trial: None))
     search = SimpleNamespace(journal=tmp_path / "study.journal", tell=lambda name, end: None)
     slots = SimpleNamespace(start=lambda job: None)
-    recorder = sweep.Recorder(plan, watcher, mailbox, slots, search, rows=[])
+    recorder = Recorder(plan, 9, watcher, mailbox, slots, search, rows=[])
     for name in "abc":
         plan.run.write(f"trials/{name}/state.pt", b"x")
         recorder.on_trial_start(0, [], trial(name))
@@ -66,7 +68,7 @@ def trial(name: str) -> SimpleNamespace:
     return SimpleNamespace(trial_id="0ab1", config={TRIAL: name})
 
 
-def test_the_end_of_a_trial_waits(recorder: sweep.Recorder, plan: Plan, store: Any, pauses: list[float]) -> None:
+def test_the_end_of_a_trial_waits(recorder: Recorder, plan: Plan, store: Any, pauses: list[float]) -> None:
     store.errors.update({name: [AWAY] for name in ("exists", "rm", "open", "close")})
     store.lost.append(AWAY)
     recorder.on_trial_complete(0, [], trial("a"))
@@ -77,11 +79,11 @@ def test_the_end_of_a_trial_waits(recorder: sweep.Recorder, plan: Plan, store: A
 
 @pytest.mark.parametrize("lost", [False, True])
 def test_a_trial_without_space_or_without_ray_is_gone_on_with_later(
-    lost: bool, recorder: sweep.Recorder, plan: Plan, monkeypatch: pytest.MonkeyPatch
+    lost: bool, recorder: Recorder, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = "ControllerError: the actor is unavailable" if lost else "OSError: [Errno 28] No space left on device"
     recorder.mailbox.close.remote = lambda trial: said
-    monkeypatch.setattr(sweep, "lost_ray", lambda: lost)
+    monkeypatch.setattr(recorder_module, "lost_ray", lambda: lost)
     recorder.on_trial_error(0, [], trial("a"))
     assert [(row.status, row.cause) for row in recorder.rows] == [("stopped", said)]
     assert plan.run.names("trials/a") == ["record.arrow", "state.pt"] and not sweep.ended_rows(plan.run)
@@ -90,11 +92,11 @@ def test_a_trial_without_space_or_without_ray_is_gone_on_with_later(
 
 @pytest.mark.parametrize("operation", ["exists", "open"])
 def test_a_store_that_stays_away_ends_the_sweep_in_one_line(
-    operation: str, recorder: sweep.Recorder, store: Any, pauses: list[float]
+    operation: str, recorder: Recorder, store: Any, pauses: list[float]
 ) -> None:
     store.errors[operation] = [AWAY] * 10_000
     recorder.on_trial_complete(0, [], trial("a"))
-    assert sweep.StopAtFault(recorder).stop_all() and 120 < sum(pauses) <= patience.PATIENCE
+    assert StopAtFault(recorder).stop_all() and 120 < sum(pauses) <= patience.PATIENCE
     assert "Could not connect" in str(recorder.fault) and "\n" not in str(recorder.fault)
     if operation == "exists":
         recorder.close_open_trials("the sweep ended")
@@ -103,7 +105,7 @@ def test_a_store_that_stays_away_ends_the_sweep_in_one_line(
 
 
 def test_a_sweep_that_cannot_begin_is_told_in_one_line(
-    recorder: sweep.Recorder, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recorder: Recorder, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
         raise AWAY
@@ -116,7 +118,7 @@ def test_a_sweep_that_cannot_begin_is_told_in_one_line(
 
 
 def test_another_machine_takes_the_study_from_the_store(
-    recorder: sweep.Recorder, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recorder: Recorder, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = study_name("decoder", "tiny", "vit_t", "run")
     space = Space(plan.settings, {})
@@ -128,7 +130,7 @@ def test_another_machine_takes_the_study_from_the_store(
         plan.run.write(f"trials/{trial}/state.pt", b"x")
     made: dict[str, Any] = {}
 
-    def tuner(plan: Plan, rest: int, at_once: int, recorder: sweep.Recorder) -> Any:
+    def tuner(plan: Plan, rest: int, at_once: int, recorder: Recorder) -> Any:
         made.update(rest=rest, recorder=recorder)
         return SimpleNamespace(fit=lambda: None)
 
