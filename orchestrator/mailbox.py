@@ -12,6 +12,7 @@ from collections import defaultdict
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 
 class Mailbox:
@@ -83,5 +84,6 @@ class Mailbox:
 
 
 def open_mailbox() -> Any:
-    """A new mailbox actor; whoever opens it kills it."""
-    return ray.remote(num_cpus=0, max_concurrency=1000)(Mailbox).remote()
+    """A new mailbox actor, on the node of who opens it (others may go away); who opens it kills it."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, max_concurrency=1000, scheduling_strategy=here)(Mailbox).remote()

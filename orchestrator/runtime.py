@@ -53,20 +53,20 @@ class Capacity:
         Raises:
             UserError: not even one; says what is missing.
         """
-        fits = sum(_workers_on(node, train) for node in self.nodes) // train.workers
-        if fits:
+        workers, least = sum(_workers_on(node, train) for node in self.nodes), train.least_workers
+        if fits := workers // train.workers or int(workers >= least):
             return fits
-        cpus, gpus = train.workers * train.cpus_per_worker, train.workers * train.gpus_per_worker
+        cpus, gpus = least * train.cpus_per_worker, least * train.gpus_per_worker
         has = sum(cpu for cpu, _ in self.nodes)
         if gpus > self.gpus:
             raise UserError(
-                f"WORKERS={train.workers}: a trial needs {gpus:g} GPUs and the cluster has {self.gpus:g}; "
+                f"WORKERS={least}: a trial needs {gpus:g} GPUs and the cluster has {self.gpus:g}; "
                 "lower WORKERS or train.gpus_per_worker"
             )
         raise UserError(
-            f"WORKERS={train.workers}: a trial needs {cpus:g} CPU cores ({train.cpus_per_worker:g} together for each "
+            f"WORKERS={least}: a trial needs {cpus:g} CPU cores ({train.cpus_per_worker:g} together for each "
             f"worker) and the cluster has {has:g} on {len(self.nodes)} node(s); lower WORKERS, "
-            f'or SET="train.cpus_per_worker={math.floor(has / train.workers * 100) / 100}"'
+            f'or SET="train.cpus_per_worker={math.floor(has / least * 100) / 100}"'
         )
 
 

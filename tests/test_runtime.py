@@ -28,6 +28,8 @@ def train(**changes: object):  # type: ignore[no-untyped-def]
         (Capacity(((2, 8),)), {"gpus_per_worker": 1}, 2),
         (Capacity(((3, 0), (3, 0))), {"workers": 2, "cpus_per_worker": 2}, 1),
         (Capacity(((8, 0), (2, 1))), {"gpus_per_worker": 1}, 1),
+        (Capacity(((2, 0),)), {"workers": 4, "min_workers": 1}, 1),
+        (Capacity(((8, 0),)), {"workers": 4, "min_workers": 1}, 2),
     ],
 )
 def test_concurrent_trials(capacity: Capacity, settings: dict[str, object], expected: int) -> None:
@@ -41,6 +43,7 @@ def test_concurrent_trials(capacity: Capacity, settings: dict[str, object], expe
             {"workers": 4},
             "WORKERS=4: a trial needs 4 CPU cores (1 together for each worker) and the cluster has 2 on 1 node(s)",
         ),
+        ({"workers": 8, "min_workers": 3}, "WORKERS=3: a trial needs 3 CPU cores"),
         ({"gpus_per_worker": 1}, "WORKERS=1: a trial needs 1 GPUs and the cluster has 0"),
     ],
 )

@@ -26,7 +26,7 @@ def add_run(p: argparse.ArgumentParser) -> None:
     p.add_argument("dataset", metavar="DATASET", help="see `samsweep datasets`; the same")
     p.add_argument("--epochs", metavar="N", help="default: as the papers; fewer with vit_t")
     p.add_argument("--backbone", metavar="SIZE", help="vit_t (default), vit_b, vit_l or vit_h")
-    p.add_argument("--workers", metavar="N", help="DDP ranks of a trial (default 1)")
+    p.add_argument("--workers", metavar="N", help="DDP ranks of a trial (default 1); 1:4 goes on with fewer than 4")
     p.add_argument("--seed", metavar="N", help="default 0")
     p.add_argument("--set", default="", metavar='"KEY=VALUE ..."', help="any setting; fixes it in a sweep")
     p.add_argument("--name", metavar="NAME", help="of the run (default: method, dataset and time)")
@@ -98,10 +98,16 @@ def changes_of(a: argparse.Namespace) -> dict[str, Any]:
     named = {
         "train.epochs": a.epochs,
         "backbone.name": a.backbone,
-        "train.workers": a.workers,
+        **_workers(a.workers),
         "train.seed": a.seed,
     }
     return given_changes(named, a.set)
+
+
+def _workers(text: str | None) -> dict[str, Any]:
+    """``4``, or ``1:4``: from one to four, as the cluster has room."""
+    least, colon, most = (text or "").partition(":")
+    return {"train.min_workers": least, "train.workers": most} if colon else {"train.workers": text}
 
 
 def given_changes(named: dict[str, Any], text: str) -> dict[str, Any]:

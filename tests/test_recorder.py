@@ -1,0 +1,67 @@
+"""What a sweep makes of trials that fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from orchestrator import recorder as module
+from orchestrator.plan import Plan, make_plan
+from orchestrator.recorder import Recorder, StopAtFault
+from orchestrator.space import TRIAL
+from orchestrator.storage import Storage
+
+NAN = "NotFinite: the loss is not finite in epoch {}, step {} (bce nan); try a lower train.lr"
+
+
+class Trials:
+    """A sweep of nine trials, none of which runs."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self.said: str | None = None
+        mailbox = SimpleNamespace(close=SimpleNamespace(remote=lambda trial: self.said))
+        search = SimpleNamespace(journal=folder / "study.journal", tell=lambda name, end: None)
+        watcher = SimpleNamespace(epoch=lambda *_: None, ended=lambda row: None)
+        slots = SimpleNamespace(start=lambda job: None)
+        self.recorder = Recorder(plan, 9, watcher, mailbox, slots, search, rows=[])  # type: ignore[arg-type]
+        self.stopper = StopAtFault(self.recorder)
+
+    def end(self, number: int, cause: str | None) -> None:
+        trial = SimpleNamespace(config={TRIAL: f"{number:03d}"})
+        self.recorder.on_trial_start(0, [], trial)
+        self.said = cause
+        (self.recorder.on_trial_error if cause else self.recorder.on_trial_complete)(0, [], trial)
+
+
+@pytest.fixture
+def trials(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trials:
+    monkeypatch.setattr(module.ray, "get", lambda said: said)
+    changes = {"train.epochs": 1}
+    plan = make_plan("decoder", "tiny", changes, Storage(str(tiny_data)), Storage(str(tmp_path / "results")), "run")
+    return Trials(plan, tmp_path)
+
+
+def test_first_trials_that_fail_alike_end_the_sweep(trials: Trials) -> None:
+    for number in range(3):
+        assert not trials.stopper.stop_all()
+        trials.end(number, NAN.format(number + 1, 7 * number))
+    assert trials.stopper.stop_all()
+    said = str(trials.recorder.fault)
+    assert said.startswith("the first 3 trials all failed the same way: NotFinite: the loss is not finite in epoch 3")
+    assert said.endswith("mend that, then: samsweep resume run") and "\n" not in said
+    assert [row.status for row in trials.recorder.rows] == ["failed"] * 3
+
+
+def test_trials_that_fail_otherwise_do_not(trials: Trials) -> None:
+    for number, cause in enumerate([NAN.format(1, 2), "OutOfMemoryError: 3 GB", NAN.format(1, 2), NAN.format(4, 2)]):
+        trials.end(number, cause)
+    assert not trials.stopper.stop_all()
+
+
+def test_one_trial_that_ends_well_clears_the_others(trials: Trials) -> None:
+    trials.end(0, None)
+    for number in range(1, 6):
+        trials.end(number, NAN.format(1, number))
+    assert not trials.stopper.stop_all()
