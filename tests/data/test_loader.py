@@ -223,27 +223,6 @@ def test_a_damaged_row_stops_the_processes_with_its_own_words(tmp_path: Path, wr
     assert "cannot be decoded" in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.timeout(60)
-def test_processes_forked_while_threads_end_do_not_hang(split: DataSplit) -> None:
-    """A thread that has used OpenCV holds a lock of it for a moment when it ends, after Python has joined it."""
-    over = threading.Event()
-
-    def end_threads() -> None:
-        while not over.is_set():
-            thread = threading.Thread(target=fit, args=(picture(), ground(), 64, (64, 64), False))
-            thread.start()
-            thread.join()
-
-    ending = threading.Thread(target=end_threads)
-    ending.start()
-    try:
-        for _ in range(5):
-            assert len(load(split, eval_batches(11, 2, 0, 1), processes=2)) == 6
-    finally:
-        over.set()
-        ending.join()
-
-
 def test_stopping_early_leaves_no_process(split: DataSplit) -> None:
     with closing(iter(Loader(split, 64, "stretch", eval_batches(11, 2, 0, 1), 0, 0, False, processes=2))) as iterator:
         next(iterator)
