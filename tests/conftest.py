@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from types import SimpleNamespace
 
+import flaky_store
 import pytest
 from batches import make_batch
+from data_samples import real
 from segment_anything.modeling import Sam
 
 from methods.backbone.build import build
 from methods.base import Batch
+from orchestrator import patience
 from orchestrator.cli import main
 from orchestrator.data import standin
-
-SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
 def kvasir() -> Path:
-    """The real polyps beside the project; a failure where CI is set and they are missing."""
-    folder = SHARED / "kvasir_seg"
-    if not folder.is_dir():
-        message = "real data is missing: ../shared/data/kvasir_seg"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return folder
+    """200 real polyps beside the project; see the README there."""
+    return real("kvasir_seg")
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's cache."""
     monkeypatch.setenv("SAMSWEEP_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def store() -> type[flaky_store.FlakyStore]:
+    """``flaky://``, empty and well."""
+    return flaky_store.fresh()
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Time that passes by sleeping alone, for ``patiently`` and nobody else in this process; its pauses."""
+    slept: list[float] = []
+    monkeypatch.setattr(patience, "time", SimpleNamespace(sleep=slept.append, monotonic=lambda: sum(slept)))
+    return slept
 
 
 @pytest.fixture

@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 from typing import Any, ClassVar
 
+import botocore.exceptions
 import fsspec
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
+
+AWAY = botocore.exceptions.EndpointConnectionError(endpoint_url="http://x")
 
 
 class FlakyStore(MemoryFileSystem):

@@ -6,9 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import botocore.exceptions
-import flaky_store
 import pytest
+from flaky_store import AWAY
 from rich.console import Console
 
 from orchestrator import patience, sweep
@@ -24,27 +23,13 @@ from orchestrator.space import TRIAL, Space
 from orchestrator.storage import Storage
 from orchestrator.study import StudySearch, study_name
 
-AWAY = botocore.exceptions.EndpointConnectionError(endpoint_url="http://x")
-
-
-@pytest.fixture
-def store() -> type[flaky_store.FlakyStore]:
-    return flaky_store.fresh()
+pytestmark = pytest.mark.usefixtures("pauses")
 
 
 @pytest.fixture
 def plan(tiny_data: Path, store: Any) -> Plan:
     changes = {"train.epochs": 1, "train.batch": 4, "train.precision": "fp32"}
     return make_plan("decoder", "tiny", changes, Storage(str(tiny_data)), Storage("flaky://bucket"), "run")
-
-
-@pytest.fixture(autouse=True)
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Time that passes by sleeping alone; its pauses."""
-    slept: list[float] = []
-    monkeypatch.setattr(patience.time, "sleep", slept.append)
-    monkeypatch.setattr(patience.time, "monotonic", lambda: sum(slept))
-    return slept
 
 
 @pytest.fixture

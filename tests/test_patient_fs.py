@@ -7,33 +7,19 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import botocore.exceptions
 import flaky_store
 import numpy as np
 import pyarrow.fs
 import pytest
 import ray.train
+from flaky_store import AWAY
 from ray.train.v2._internal.execution.storage import StorageContext, delete_fs_path
 
-from orchestrator import patience, ray_storage
+from orchestrator import ray_storage
 from orchestrator.storage import Storage
 
-AWAY = botocore.exceptions.EndpointConnectionError(endpoint_url="http://x")
+pytestmark = pytest.mark.usefixtures("pauses")
 BYTES = np.random.default_rng(0).bytes(3_000_000)  # several writes of a megabyte
-
-
-@pytest.fixture
-def store() -> type[flaky_store.FlakyStore]:
-    return flaky_store.fresh()
-
-
-@pytest.fixture(autouse=True)
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Time that passes by sleeping alone; its pauses."""
-    slept: list[float] = []
-    monkeypatch.setattr(patience.time, "sleep", slept.append)
-    monkeypatch.setattr(patience.time, "monotonic", lambda: sum(slept))
-    return slept
 
 
 def patient() -> Any:

@@ -144,7 +144,7 @@ def plan_of(a: argparse.Namespace, changes: dict[str, Any], continues: bool = Fa
 
 def finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool) -> int:
     """Leaderboard, checkpoint and overlays of what has just run."""
-    from orchestrator import checkpoint
+    from orchestrator import checkpoint, runfile
     from orchestrator.leaderboard import STAND_IN, trials_table
     from orchestrator.results import TRIALS
     from orchestrator.sweep import best_row
@@ -168,7 +168,7 @@ def finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool)
             )
     if interrupted:
         notes().print(f"interrupted; what was finished is kept under {plan.run.uri}", soft_wrap=True)
-        if plan.run.exists("run.json"):
+        if plan.run.exists(runfile.FILE):
             notes().print(f"go on with: samsweep resume {plan.name}{storage_option(a)}", soft_wrap=True)
         return 130
     if not best:

@@ -84,30 +84,38 @@ class Loader:
         return _collate([self._prepare(int(i)) for i in indices], weights)
 
     def _by_processes(self) -> Generator[Batch, None, None]:
+        if not self.batches:
+            return
         # forked, as usual on Linux: they touch no GPU, and a started one would import torch for seconds
         loader = DataLoader(
             _Numbered(self),
             batch_size=None,
             num_workers=min(self.processes, len(self)),
-            prefetch_factor=1 if len(self) else None,
-            multiprocessing_context="fork" if len(self) else None,
+            prefetch_factor=1,
+            multiprocessing_context="fork",
             pin_memory=torch.cuda.is_available(),
         )
+        _use_opencv()
         batches = iter(loader)  # forks: before there is a thread whose locks the children would find taken
-        with fetched_ahead(self.split, self._rows()):
-            for made in batches:
-                if isinstance(made, UserError):
-                    raise made
-                yield made
+        try:
+            with fetched_ahead(self.split, self._rows()):
+                for made in batches:
+                    if isinstance(made, UserError):
+                        raise made
+                    yield made
+        finally:
+            # not left to its finalizer: an error's traceback keeps it, and what Python then finds in a cycle
+            # cannot tell the processes to end any more, waits for them for seconds and kills them
+            batches._shutdown_workers()  # type: ignore[attr-defined]
 
     def _rows(self) -> list[int]:
         return [int(i) for indices, _ in self.batches for i in indices]
 
     def _by_threads(self) -> Generator[Batch, None, None]:
+        rows = self._rows()
         largest = max((len(indices) for indices, _ in self.batches), default=1)
-        window = max(self.threads, AHEAD * largest)
-        ahead = map_ahead(self._prepare, self._rows(), self.threads, window)
-        with fetched_ahead(self.split, self._rows()), closing(ahead) as samples:
+        ahead = map_ahead(self._prepare, rows, self.threads, window=max(self.threads, AHEAD * largest))
+        with fetched_ahead(self.split, rows), closing(ahead) as samples:
             for indices, weights in self.batches:
                 yield _collate([next(samples) for _ in indices], weights)
 
@@ -167,6 +175,15 @@ class _Numbered(Dataset[Batch | UserError]):
             return _packed(self._loader.batch(number))
         except UserError as error:
             return error
+
+
+def _use_opencv() -> None:
+    """Make OpenCV register the calling thread now, so that a process forked by it need not.
+
+    It does so at a thread's first call, under a lock that a thread which used it takes again as it ends: a
+    moment after Python has joined it. A process that is forked in that moment would wait for ever.
+    """
+    fit(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8), 4, (4, 4), flip=False)
 
 
 def _bits(sample: Sample) -> Bits:

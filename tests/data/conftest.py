@@ -8,7 +8,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from data_samples import encode, ground, picture, put_pair, real
+from data_samples import encode, ground, picture, put_pair
 
 from orchestrator.data.schema import Manifest, Row
 from orchestrator.data.writer import DatasetWriter
@@ -22,6 +22,14 @@ def folders(tmp_path: Path) -> Path:
     for i in range(10):
         put_pair(root / f"images/p{i}.jpg", root / f"masks/p{i}.png", seed=i)
     return root
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """An empty folder for the files of a layout."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture
@@ -50,9 +58,3 @@ def write() -> Callable[..., Manifest]:
             return writer.commit(task="binary", layout="folders", split_rule="as told")
 
     return write_rows
-
-
-@pytest.fixture(scope="session")
-def kvasir() -> Path:
-    """200 real pairs beside the project; see the README there."""
-    return real("kvasir_seg")

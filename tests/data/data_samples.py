@@ -1,4 +1,4 @@
-"""Small real files in the official layouts."""
+"""Small real images and masks, and what tests do with datasets of them."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from data_samples import check_samples, encode, ground, picture
 
-from orchestrator import patience
 from orchestrator.data.cache import cache_folder
 from orchestrator.data.fetch import local_shard, sha256
 from orchestrator.data.reader import open_dataset
@@ -61,11 +60,11 @@ def test_a_damaged_copy_is_fetched_again(
 
 
 def test_a_store_that_is_away_for_a_moment_is_waited_for(
-    remote: Storage, write: Write, monkeypatch: pytest.MonkeyPatch
+    remote: Storage, write: Write, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(remote, "own", {"train": 12}, shard_bytes=5000)
     split = open_dataset(remote, "own").split("train")
-    plain, pauses = type(remote.fs).open, []
+    plain = type(remote.fs).open
 
     class Torn(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
@@ -78,7 +77,6 @@ def test_a_store_that_is_away_for_a_moment_is_waited_for(
         return Torn(data.read()) if len(pauses) < 2 else data
 
     monkeypatch.setattr(type(remote.fs), "open", torn)
-    monkeypatch.setattr(patience.time, "sleep", pauses.append)
     check_samples(split, list(range(12)))
     assert pauses == [0.5, 1.0]
 

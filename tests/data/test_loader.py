@@ -1,8 +1,10 @@
 import dataclasses
 import gc
+import multiprocessing
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -217,4 +219,12 @@ def test_a_damaged_row_stops_the_processes_with_its_own_words(tmp_path: Path, wr
     broken = open_dataset(Storage(str(tmp_path)), "own").split("train")
     with pytest.raises(UserError) as error:
         load(broken, eval_batches(1, 2, 0, 1), processes=1)
+    assert not multiprocessing.active_children(), "though the error's traceback still holds the loader"
     assert "cannot be decoded" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_stopping_early_leaves_no_process(split: DataSplit) -> None:
+    with closing(iter(Loader(split, 64, "stretch", eval_batches(11, 2, 0, 1), 0, 0, False, processes=2))) as iterator:
+        next(iterator)
+        assert len(multiprocessing.active_children()) == 2
+    assert not multiprocessing.active_children()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import torch
 import torch.multiprocessing as mp
 from batches import make_batch
 from ddp import gradients, run_ranks
+from ports import free_port
 
 from methods import registry
 from methods.backbone.build import build
@@ -151,10 +151,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int],
     """Every case's gradients on two ranks, for an even and an uneven global batch."""
     out = tmp_path_factory.mktemp("ranks")
     cases = [(name, images, options) for name, options in TRAINED_CASES for images in (4, 3)]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(run_ranks, args=(2, port, cases, out), nprocs=2)
+    mp.spawn(run_ranks, args=(2, free_port(), cases, out), nprocs=2)
     return {(i // 2, cases[i][1]): out / f"{i}.pt" for i in range(len(cases))}
 
 

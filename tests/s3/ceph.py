@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -15,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from ports import free_port
 
 PROGRAMS = ("ceph", "ceph-mon", "ceph-mgr", "ceph-osd", "radosgw", "radosgw-admin", "ceph-authtool", "monmaptool")
 CONFIG = """[global]
@@ -80,7 +81,7 @@ class Gateway:
 @contextmanager
 def gateway(root: Path) -> Iterator[Gateway]:
     """Start Ceph under ``root``; yields its S3 gateway. Stops what it started."""
-    mon, port = _free_port(), _free_port()
+    mon, port = free_port(), free_port()
     fsid = str(uuid.uuid4())
     for name in ("mon", "mgr", "osd"):
         (root / name).mkdir(parents=True)
@@ -164,13 +165,7 @@ def _answers(port: int) -> bool:
     return True
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-if __name__ == "__main__":
+if __name__ == "__main__":  # PYTHONPATH=tests python tests/s3/ceph.py
     import sys
     import tempfile
 

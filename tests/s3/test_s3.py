@@ -8,44 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ceph import Gateway, gateway, missing
+from ceph import Gateway
+from commands import begin, samsweep
 
 from orchestrator.data import standin
 from orchestrator.results import read_rows
 from orchestrator.storage import Storage
 
 pytestmark = pytest.mark.s3
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway with a fresh bucket, and the environment that reaches it."""
-    if missing():
-        pytest.fail(f"not installed: {', '.join(missing())}; make test-s3 installs them")
-    with gateway(tmp_path_factory.mktemp("ceph")) as s3:
-        before = dict(os.environ)
-        os.environ.update(s3.environment)
-        import s3fs
-
-        s3fs.S3FileSystem().mkdir("bucket")
-        yield s3
-        os.environ.clear()
-        os.environ.update(before)
-
-
-SAMSWEEP = [sys.executable, "-c", "import sys; from orchestrator.cli import main; sys.exit(main())"]
-
-
-def samsweep(*words: str, cwd: Path, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [*SAMSWEEP, *words]
-    env = {**os.environ, "SAMSWEEP_CACHE": str(cwd / "cache"), **environment}
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=280)
-    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done
 
 
 def test_the_main_job_on_s3(store: Gateway, tmp_path: Path) -> None:
@@ -86,19 +59,6 @@ def test_a_bucket_that_is_not_there_is_one_line(store: Gateway, tmp_path: Path) 
     done = samsweep("ingest", "x", "--source", "raw", "--out", "s3://nowhere/data", cwd=tmp_path, code=2)
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ") and "nowhere" in last and "Traceback" not in done.stderr
-
-
-def begin(words: list[str], cwd: Path, until: str) -> subprocess.Popen[bytes]:
-    """Start a command in a session of its own and wait until it has said something."""
-    log = cwd / "begun.log"
-    with log.open("wb") as out:
-        env = {**os.environ, "SAMSWEEP_CACHE": str(cwd / "cache")}
-        child = subprocess.Popen([*SAMSWEEP, *words], cwd=cwd, env=env, stderr=out, start_new_session=True)
-    deadline = time.monotonic() + 150
-    while until not in log.read_text():
-        assert child.poll() is None and time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
-    return child
 
 
 def test_an_ingest_that_is_killed_goes_on(store: Gateway, tmp_path: Path) -> None:
@@ -150,17 +110,3 @@ def test_a_run_that_is_killed_goes_on_from_its_checkpoint(store: Gateway, tmp_pa
     assert len({e["order"] for e in row["epochs"]}) == 3
     run = Storage("s3://bucket/pre") / "pretrain-vit_t"
     assert run.names("trials/single") == ["best.safetensors", "record.arrow"]
-
-
-def test_a_store_that_is_away_for_a_minute_fails_no_trial(store: Gateway, tmp_path: Path) -> None:
-    standin.write_folders("polyp", tmp_path / "raw", train=16, test=4, seed=2)
-    samsweep("ingest", "away", "--source", "raw", "--out", "s3://bucket/data", "--task", "polyp", cwd=tmp_path)
-    words = ["sweep", "decoder", "away", "--trials", "1", "--epochs", "3", "--name", "away", "--set", "train.batch=4"]
-    child = begin([*words, "--data", "s3://bucket/data", "--storage", "s3://bucket/away"], tmp_path, "epoch 1/3")
-    store.stop()
-    time.sleep(60)
-    assert child.poll() is None, "it waits"
-    store.start()
-    assert child.wait(200) == 0, (tmp_path / "begun.log").read_text()
-    (row,) = read_rows(Storage("s3://bucket/away"))
-    assert row["status"] == "completed" and len(row["epochs"]) == 3

@@ -39,7 +39,7 @@ class Found:
     """What a source folder holds."""
 
     root: Path  #: the folder that holds the layout
-    items: list[Item] = field(default_factory=list)  #: by split (train, val, test), then by id
+    items: list[Item] = field(default_factory=list)  #: in the end by split (train, val, test), then by id
     problems: list[Skipped] = field(default_factory=list)  #: missing masks and the like
     split_rule: str = ""  #: '' where it is still to be drawn
     notes: list[str] = field(default_factory=list)  #: what else the manifest shall say of the split
@@ -122,7 +122,6 @@ class Layout:
                 problems.append(one)
         if not items and not problems:
             raise UserError(f"{root}: no images of the layout '{self.name}'; look whether the download is complete")
-        items.sort(key=lambda item: (SPLITS.index(item.split) if item.split else -1, item.id))
         about = {"split_rule": self.rule, "classes": self.classes, "coding": self.coding or "binary"}
         return Found(root, items, problems, **{**about, **more})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,16 +72,12 @@ def _holds(root: Path) -> tuple[list[str], str] | None:
     return (areas, labels) if areas and labels else None
 
 
-_read: dict[Path, NDArray[np.uint8]] = {}
-
-
+@functools.cache  # asked for at every item
 def _classes_of(path: Path) -> NDArray[np.uint8]:
     """The class of each name of the list (``chair_3_office_2_1``), and void behind its end."""
-    if path not in _read:
-        words = [str(name).partition("_")[0] for name in read_json(path, list)]
-        known = {name: number for number, name in enumerate(CLASSES)}
-        _read[path] = np.array([*(known.get(word, VOID) for word in words), VOID], np.uint8)
-    return _read[path]
+    words = [str(name).partition("_")[0] for name in read_json(path, list)]
+    known = {name: number for number, name in enumerate(CLASSES)}
+    return np.array([*(known.get(word, VOID) for word in words), VOID], np.uint8)
 
 
 STANFORD2D3D = Stanford2D3D(
