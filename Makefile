@@ -86,7 +86,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 .PHONY: test
 test: $(VENV)/.installed ## the quick suite
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not s3 and not slow' -n auto --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not s3 and not slow and not cluster' -n auto --dist loadfile
 
 .PHONY: test-faults
 test-faults: $(VENV)/.installed ## killed workers, Ctrl-C and failing trials on a real Ray
@@ -95,6 +95,10 @@ test-faults: $(VENV)/.installed ## killed workers, Ctrl-C and failing trials on 
 .PHONY: test-kills
 test-kills: $(VENV)/.installed ## a sweep killed ten times at random moments: twelve minutes
 	@$(BIN)/python -m pytest -m kills
+
+.PHONY: test-cluster
+test-cluster: $(VENV)/.installed ## a cluster that loses a node, with and without notice: five minutes
+	@$(BIN)/python -m pytest -m cluster
 
 .PHONY: test-s3
 test-s3: $(VENV)/.installed ## data and results in a real S3 store (a one-node Ceph; Debian, root)
@@ -112,6 +116,10 @@ lint: $(VENV)/.installed ## style and types
 format: $(VENV)/.installed ## mend what ruff can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+.PHONY: bench-trials
+bench-trials: $(VENV)/.installed ## what a trial costs, against stock Ray: ten minutes; TRIALS=1000: does it stay flat?
+	@$(BIN)/python benchmarks/trial_overhead.py $(if $(TRIALS),--trials '$(TRIALS)')
 
 # An environment over .venv's, for the readers we compare with: their pins never reach ours. mosaicml-streaming asks
 # for numpy<2.2, transformers<5 and every cloud's client, but runs with ours and without these.

@@ -106,12 +106,13 @@ def test_a_killed_worker_is_restarted_from_its_last_epoch(polyps: Path) -> None:
     command = [sys.executable, "-c", "import sys; from orchestrator.cli import main; sys.exit(main())", *words]
     with subprocess.Popen(command, cwd=polyps, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        killed = False
+        killed, said = False, []
         for line in process.stderr:
+            said.append(line)
             if line.startswith("epoch 2/6") and not killed:
                 os.kill(_worker_of(process.pid), signal.SIGKILL)
                 killed = True
-    assert killed and process.returncode == 0
+    assert killed and process.returncode == 0, "".join(said)
     (row,) = read_rows(Storage(str(polyps / "results")), "killed")
     assert [e["epoch"] for e in row["epochs"]] == [1, 2, 3, 4, 5, 6] and row["status"] == "completed"
 

@@ -7,7 +7,6 @@ import io
 import itertools
 import json
 import shutil
-import socket
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from data_samples import encode, ground, picture
+from ports import free_port
 
 from orchestrator import checkpoint
 from orchestrator.build import build_method
@@ -205,9 +205,7 @@ def test_a_kill_within_an_epoch_and_another_number_of_ranks(tiny_data: Path, tmp
     whole, killed = (Lives(settings, tiny_data, tmp_path / name) for name in ("whole", "killed"))
     assert whole.live()
     assert not killed.live(3) and killed.places == [(0, True)]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     job = job_of(settings, tiny_data, tmp_path / "killed")
     torch.multiprocessing.spawn(ddp.go_on, (2, port, job, tmp_path / "told.json"), nprocs=2)
     told = json.loads((tmp_path / "told.json").read_text())

@@ -24,7 +24,6 @@ from orchestrator.runtime import ray_cluster
 from orchestrator.slots import JobFailed, Slot, Slots, cause, what_died
 from orchestrator.storage import Storage
 
-SLOW = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
 
 
@@ -134,25 +133,25 @@ def run_until_alone(tmp_path: Path, lose: Callable[[], None], **train: Any) -> l
     slot = Slot("run", Storage(str(tmp_path / "slots")), mailbox, wait_for_room)
     runner = Thread(target=lambda: slot.run(job("one", tmp_path, workers=2, **train)), daemon=True)
     runner.start()
-    records = [ray.get(mailbox.take.remote("one"), timeout=60)[1]]
+    records = [ray.get(mailbox.take.remote("one"), timeout=120)[1]]
     assert records[0]["world"] == 2
     lose()
     while records[-1]["epoch"] < 3:
-        records.append(ray.get(mailbox.take.remote("one"), timeout=90)[1])
+        records.append(ray.get(mailbox.take.remote("one"), timeout=240)[1])
     runner.join(20)
     assert not runner.is_alive()
     return records
 
 
-@pytest.mark.slow
-@pytest.mark.xdist_group("ray")
+@pytest.mark.cluster
+@pytest.mark.timeout(400)
 def test_a_lost_node_leaves_the_ranks_that_have_room(two_nodes: SimpleNamespace, tmp_path: Path) -> None:
     records = run_until_alone(tmp_path, lambda: two_nodes.cluster.remove_node(two_nodes.node), min_workers=1)
     assert records[-1]["world"] == 1
 
 
-@pytest.mark.slow
-@pytest.mark.xdist_group("ray")
+@pytest.mark.cluster
+@pytest.mark.timeout(400)
 def test_a_node_that_is_to_go_is_noticed(two_nodes: SimpleNamespace, tmp_path: Path) -> None:
     """As a spot instance that the cloud takes back: the notice comes while both ranks still train."""
 
