@@ -19,7 +19,7 @@ RUN_OPTIONS = $(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(BACKBONE),--backbone '
 	--data '$(DATA)' --storage '$(STORAGE)' --set '$(SET)'
 
 # A mistyped variable would be ignored silently.
-KNOWN := METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED NAME SET SOURCE LAYOUT RUN IMAGES OUT WEIGHTS REAL SCENES RECIPE PAIRS PYTHON
+KNOWN := METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED NAME SET SOURCE LAYOUT RUN IMAGES OUT WEIGHTS REAL SCENES RECIPE PAIRS PYTHON PRUNED DRY_RUN
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $(v))),$(v)))
 ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
 $(error unknown variable $(filter-out $(KNOWN),$(GIVEN)); known: $(KNOWN))
@@ -54,6 +54,10 @@ ingest: $(VENV)/.installed ## turn a folder into shards: make ingest DATASET=cod
 .PHONY: leaderboard
 leaderboard: $(VENV)/.installed ## the best of every method on every dataset
 	@$(SAMSWEEP) leaderboard --storage '$(STORAGE)'
+
+.PHONY: gc
+gc: $(VENV)/.installed ## show what nobody needs any more under STORAGE, and remove it once confirmed
+	@$(SAMSWEEP) gc $(if $(NAME),'$(NAME)') $(if $(PRUNED),--pruned) --storage '$(STORAGE)'
 
 .PHONY: predict
 predict: $(VENV)/.installed ## masks for a folder: make predict RUN=NAME IMAGES=DIR OUT=DIR

@@ -72,14 +72,16 @@ def methods(a: argparse.Namespace) -> None:
 def train(a: argparse.Namespace) -> int:
     """Exactly one trial with the settings given, under Ray Train or in this process."""
     from orchestrator import single
+    from orchestrator.alive import Heartbeat
 
     if a.local and str(changes_of(a).get("train.workers", "1")) != "1":
         raise UserError("WORKERS: --local has one rank; leave --local out")
     plan = plan_of(a, changes_of(a))
     if a.local:
-        row = single.train_here(plan, notes())
+        with Heartbeat(plan.run):
+            row = single.train_here(plan, notes())
     else:
-        with ray_session(plan, changes_of(a)) as ray:
+        with ray_session(plan, changes_of(a)) as ray, Heartbeat(plan.run):
             row = single.train_on_ray(ray.plan, ray.screen)
     return finish(plan, [row], a, interrupted=False)
 
