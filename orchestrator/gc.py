@@ -5,7 +5,6 @@ What can still be gone on with is never touched, nor what somebody may be using 
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,9 @@ def test_plan_starts_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+Tell = Callable[[object], None]
+
+
 def sweep(*words: str) -> int:
     return main(["sweep", "decoder,sam", "istd,kvasir", "--name", "g", "--trials", "2", *words])
 
@@ -69,7 +73,7 @@ def test_a_cell_that_fails_leaves_the_others_alone(
     monkeypatch.chdir(tmp_path)
     ran: list[tuple[str, str, str]] = []
 
-    def run_cell(a: object) -> int:
+    def run_cell(a: object, tell: Tell) -> int:
         ran.append((a.method, a.dataset, a.name))  # type: ignore[attr-defined]
         if len(ran) == 2:
             raise UserError("no space left")
@@ -92,7 +96,7 @@ def test_what_is_done_is_not_done_again_and_an_interrupt_ends_it_all(
     monkeypatch.chdir(tmp_path)
     ran: list[str] = []
 
-    def run_cell(a: object) -> int:
+    def run_cell(a: object, tell: Tell) -> int:
         ran.append(a.name)  # type: ignore[attr-defined]
         return 130
 
@@ -100,3 +104,21 @@ def test_what_is_done_is_not_done_again_and_an_interrupt_ends_it_all(
     monkeypatch.setattr(module, "_is_done", lambda storage, name, trials: name == "g-decoder-istd")
     assert sweep() == 130
     assert ran == ["g-sam-istd"]
+
+
+@pytest.mark.parametrize("ends", [0, 130])
+def test_a_grid_is_one_json_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ends: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def run_cell(a: object, tell: Tell) -> int:
+        tell({"run": a.name})  # type: ignore[attr-defined]
+        return ends
+
+    monkeypatch.setattr(verbs, "begin_or_go_on", run_cell)
+    assert sweep("--json") == ends
+    told = json.loads(capsys.readouterr().out)
+    assert told["cells"] == 4 and told["failed"] == [] and told["interrupted"] is (ends == 130)
+    names = ["g-decoder-istd", "g-sam-istd", "g-decoder-kvasir", "g-sam-kvasir"]
+    assert [run["run"] for run in told["runs"]] == (names if ends == 0 else names[:1])

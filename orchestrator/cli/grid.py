@@ -13,8 +13,9 @@ from orchestrator.errors import UserError
 if TYPE_CHECKING:
     from orchestrator.grid import Cell
 
-#: Runs one cell's sweep (method, dataset and name are in the arguments); returns its exit code.
-RunCell = Callable[[argparse.Namespace], int]
+#: Runs one cell's sweep (method, dataset and name are in the arguments) and hands on what came of it where --json is
+#: given; returns its exit code.
+RunCell = Callable[[argparse.Namespace, Callable[[Any], None]], int]
 
 
 def sweep_grid(a: argparse.Namespace, trials: int, run_cell: RunCell) -> int:
@@ -24,6 +25,8 @@ def sweep_grid(a: argparse.Namespace, trials: int, run_cell: RunCell) -> int:
     interrupted.
     """
     from orchestrator.grid import cells
+    from orchestrator.leaderboard import leaderboard
+    from orchestrator.results import read_rows
     from orchestrator.storage import Storage
 
     storage = Storage(a.storage)
@@ -31,6 +34,8 @@ def sweep_grid(a: argparse.Namespace, trials: int, run_cell: RunCell) -> int:
     grid = a.name or f"grid-{datetime.now():%Y%m%d-%H%M%S}"
     notes().print(f"{len(found)} cells of {trials} trials, as runs {grid}-METHOD-DATASET; the same NAME goes on")
     failed: list[tuple[Cell, str]] = []
+    runs: list[Any] = []
+    interrupted = False
     for number, cell in enumerate(found, 1):
         name, head = cell.run_name(grid), f"[{number}/{len(found)}] {cell.method} on {cell.dataset}"
         if _is_done(storage, name, trials):
@@ -39,13 +44,20 @@ def sweep_grid(a: argparse.Namespace, trials: int, run_cell: RunCell) -> int:
         notes().print(head, style="bold")
         one = argparse.Namespace(**{**vars(a), "method": cell.method, "dataset": cell.dataset, "name": name})
         try:
-            if run_cell(one) == 130:
-                return 130
+            interrupted = run_cell(one, runs.append) == 130
         except UserError as error:
             failed.append((cell, str(error)))
             notes().print(f"{head} failed: {error}", style="red", soft_wrap=True)
-    _tell(storage, grid, found, failed, a.json)
-    return 1 if failed else 0
+        if interrupted:
+            break
+    rows = [row for cell in found for row in read_rows(storage, cell.run_name(grid))]
+    if a.json:
+        causes = [{"method": c.method, "dataset": c.dataset, "cause": why} for c, why in failed]
+        about = {"grid": grid, "cells": len(found), "interrupted": interrupted, "failed": causes, "runs": runs}
+        print_json({**about, "leaderboard": leaderboard(rows)})
+    elif not interrupted:
+        _show_grid(leaderboard(rows), failed)
+    return 130 if interrupted else 1 if failed else 0
 
 
 def _is_done(storage: Any, name: str, trials: int) -> bool:
@@ -57,23 +69,10 @@ def _is_done(storage: Any, name: str, trials: int) -> bool:
     return begun is not None and len(ended_rows(storage / name)) >= min(begun.trials, trials)
 
 
-def _tell(storage: Any, grid: str, found: Sequence[Cell], failed: Sequence[tuple[Cell, str]], as_json: bool) -> None:
+def _show_grid(entries: list[dict[str, Any]], failed: Sequence[tuple[Cell, str]]) -> None:
     """The grid's own leaderboard, and the cells that failed."""
-    from orchestrator.leaderboard import leaderboard, render
-    from orchestrator.results import read_rows
+    from orchestrator.leaderboard import render
 
-    rows = [row for cell in found for row in read_rows(storage, cell.run_name(grid))]
-    entries = leaderboard(rows)
-    if as_json:
-        print_json(
-            {
-                "grid": grid,
-                "cells": len(found),
-                "failed": [{"method": c.method, "dataset": c.dataset, "cause": why} for c, why in failed],
-                "leaderboard": entries,
-            }
-        )
-        return
     for table in render(entries):
         console().print(table)
     for cell, why in failed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 from orchestrator.cli.common import add_data, add_json, add_storage, add_verb, console, notes, print_json
@@ -138,8 +139,10 @@ def plan_of(a: argparse.Namespace, changes: dict[str, Any], continues: bool = Fa
     return plan
 
 
-def finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool) -> int:
-    """Leaderboard, checkpoint and overlays of what has just run."""
+def finish(
+    plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool, tell: Callable[[Any], None] = print_json
+) -> int:
+    """Leaderboard, checkpoint and overlays of what has just run; ``tell`` takes them where --json is given."""
     from orchestrator import checkpoint
     from orchestrator.leaderboard import STAND_IN, trials_table
     from orchestrator.results import TRIALS
@@ -148,7 +151,7 @@ def finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool)
     best = best_row(rows, plan.task.mode)
     gallery = _gallery(plan, best) if best else []
     if a.json:
-        print_json(_summary(plan, rows, best, gallery, interrupted))
+        tell(_summary(plan, rows, best, gallery, interrupted))
     else:
         out = console()
         if plan.stand_in:

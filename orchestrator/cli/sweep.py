@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.common import add_json, add_storage, add_verb, console, notes, print_json
@@ -73,12 +74,12 @@ def plan(a: argparse.Namespace) -> None:
     print_plan(a, _wanted(a, None))
 
 
-def begin_or_go_on(a: argparse.Namespace) -> int:
-    """One sweep of one method on one dataset."""
+def begin_or_go_on(a: argparse.Namespace, tell: Callable[[Any], None] = print_json) -> int:
+    """One sweep of one method on one dataset; ``tell`` takes what came of it where --json is given."""
     from orchestrator import runfile
     from orchestrator.storage import Storage
 
-    return _sweep(a, changes_of(a), runfile.load(Storage(a.storage), a.name) if a.name else None)
+    return _sweep(a, changes_of(a), runfile.load(Storage(a.storage), a.name) if a.name else None, tell)
 
 
 def resume(a: argparse.Namespace) -> int:
@@ -93,7 +94,12 @@ def resume(a: argparse.Namespace) -> int:
     return _sweep(a, begun.changes, begun)
 
 
-def _sweep(a: argparse.Namespace, changes: dict[str, Any], begun: RunFile | None) -> int:
+def _sweep(
+    a: argparse.Namespace,
+    changes: dict[str, Any],
+    begun: RunFile | None,
+    tell: Callable[[Any], None] = print_json,
+) -> int:
     from orchestrator import runfile
     from orchestrator.alive import Heartbeat
     from orchestrator.console import SweepView
@@ -118,7 +124,7 @@ def _sweep(a: argparse.Namespace, changes: dict[str, Any], begun: RunFile | None
     )
     with session as ray, Heartbeat(plan.run), SweepView(ray.plan, trials, ray.screen, done) as view:
         outcome = run_sweep(ray.plan, trials, fixed, ray.capacity, ray.folder, view)
-    return finish(plan, outcome.rows, a, outcome.interrupted)
+    return finish(plan, outcome.rows, a, outcome.interrupted, tell)
 
 
 def _wanted(a: argparse.Namespace, begun: RunFile | None) -> int:
