@@ -1,4 +1,4 @@
-"""Sweeps of several methods and datasets, a study a cell: what ``sweep`` does with ``all`` or lists, and ``plan``."""
+"""Sweeps of several methods and datasets, a study a cell: what ``sweep`` does with ``all`` or lists."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def sweep_grid(a: argparse.Namespace, trials: int, run_cell: RunCell) -> int:
         about = {"grid": grid, "cells": len(found), "interrupted": interrupted, "failed": causes, "runs": runs}
         print_json({**about, "leaderboard": leaderboard(rows)})
     elif not interrupted:
-        _show_grid(leaderboard(rows), failed)
+        _show_grid([] if a.dry_run else leaderboard(rows), failed)
     return 130 if interrupted else 1 if failed else 0
 
 
@@ -77,64 +77,3 @@ def _show_grid(entries: list[dict[str, Any]], failed: Sequence[tuple[Cell, str]]
         console().print(table)
     for cell, why in failed:
         console().print(f"failed: {cell.method} on {cell.dataset}: {why}", style="red", soft_wrap=True)
-
-
-def print_plan(a: argparse.Namespace, trials: int) -> None:
-    """Cells, trials, hours and money before a sweep; starts nothing."""
-    from orchestrator.cli.run import changes_of
-    from orchestrator.config import make_settings
-    from orchestrator.data.catalogue import resolve
-    from orchestrator.data.schema import load_manifest
-    from orchestrator.data.tasks import TASKS
-    from orchestrator.grid import cells, estimate
-    from orchestrator.plan import STAND_IN_TRAIN, with_defaults
-    from orchestrator.results import read_rows
-    from orchestrator.space import Space
-    from orchestrator.storage import Storage
-    from orchestrator.sweep import trials_of
-
-    data, changes = Storage(a.data), changes_of(a)
-    rows = read_rows(Storage(a.storage))
-    estimates = []
-    for cell in cells(a.method, a.dataset, data):
-        entry = resolve(cell.dataset, data)
-        settings = with_defaults(make_settings(cell.method, cell.dataset, changes), TASKS[entry.task], changes)
-        images = entry.train if load_manifest(data, cell.dataset) else STAND_IN_TRAIN
-        fixed = {key: settings.flat()[key] for key in changes}
-        points = trials_of(Space(settings, fixed), trials)
-        estimates.append(estimate(cell, points, settings.train.epochs, images, settings.backbone.name, rows))
-    _show(estimates, a)
-
-
-def _show(estimates: Sequence[Any], a: argparse.Namespace) -> None:
-    from rich.table import Table
-
-    known = [e.hours for e in estimates if e.hours is not None]
-    hours, unknown = sum(known), len(estimates) - len(known)
-    money = hours * a.price if a.price else None
-    if a.json:
-        print_json(
-            {
-                "cells": [
-                    {"method": e.cell.method, "dataset": e.cell.dataset, "trials": e.trials, "hours": e.hours}
-                    for e in estimates
-                ],
-                "trials": sum(e.trials for e in estimates),
-                "hours": hours,
-                "unknown": unknown,
-                "money": money,
-            }
-        )
-        return
-    table = Table()
-    for title in ("method", "dataset", "trials", "epochs", "hours at most"):
-        table.add_column(title)
-    for e in estimates:
-        shown = "not measured yet" if e.hours is None else f"{e.hours:.2f}"
-        table.add_row(e.cell.method, e.cell.dataset, str(e.trials), str(e.epochs), shown)
-    out = console()
-    out.print(table)
-    more = f", and {unknown} cells that nothing was measured for" if unknown else ""
-    out.print(f"{len(estimates)} cells, {sum(e.trials for e in estimates)} trials, {hours:.2f} hours of a worker{more}")
-    if money is not None:
-        out.print(f"at {a.price:g} an hour: {money:.2f}")

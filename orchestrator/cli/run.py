@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.cli.common import add_data, add_json, add_storage, add_verb, console, notes, print_json
+from orchestrator.cli.preview import add_dry_run, tell_preview
 from orchestrator.errors import UserError
 
 GALLERY = 8  #: test images that are drawn after a run
@@ -20,6 +21,7 @@ def add_verbs(verbs: Any) -> None:
     p = add_verb(verbs, "train", train, "train one setting of a method", "samsweep train sam_adapter cod10k --epochs 4")
     add_run(p)
     p.add_argument("--local", action="store_true", help="in this process, one rank, without Ray")
+    add_dry_run(p)
 
 
 def add_run(p: argparse.ArgumentParser) -> None:
@@ -77,7 +79,9 @@ def train(a: argparse.Namespace) -> int:
 
     if a.local and str(changes_of(a).get("train.workers", "1")) != "1":
         raise UserError("WORKERS: --local has one rank; leave --local out")
-    plan = plan_of(a, changes_of(a))
+    plan = plan_of(a, changes_of(a), dry=a.dry_run)
+    if a.dry_run:
+        return tell_preview(plan, a, changes_of(a), alone=a.local)
     if a.local:
         with Heartbeat(plan.run):
             row = single.train_here(plan, notes())
@@ -119,7 +123,7 @@ def given_changes(named: dict[str, Any], text: str) -> dict[str, Any]:
     return changes
 
 
-def plan_of(a: argparse.Namespace, changes: dict[str, Any], continues: bool = False) -> Any:
+def plan_of(a: argparse.Namespace, changes: dict[str, Any], continues: bool = False, dry: bool = False) -> Any:
     from orchestrator.console import announce
     from orchestrator.plan import make_plan
     from orchestrator.storage import Storage
@@ -134,6 +138,7 @@ def plan_of(a: argparse.Namespace, changes: dict[str, Any], continues: bool = Fa
         a.name,
         note=lambda text: say.print(text, style="dim"),
         continues=continues,
+        dry=dry,
     )
     announce(plan, a.data, say)
     return plan
