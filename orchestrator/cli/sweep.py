@@ -131,8 +131,10 @@ def _sweep(
         begin=lambda: now.save(plan.run),
         advice=f"; go on with: samsweep resume {plan.name}{storage_option(a)}",
     )
-    with session as ray, Heartbeat(plan.run), SweepView(ray.plan, trials, ray.screen, done) as view:
-        outcome = run_sweep(ray.plan, trials, fixed, ray.capacity, ray.folder, view)
+    with session as ray, Heartbeat(plan.run):
+        at_once = ray.capacity.concurrent(ray.plan.settings.train)
+        with SweepView(ray.plan, trials, ray.screen, done, at_once) as view:
+            outcome = run_sweep(ray.plan, trials, fixed, ray.capacity, ray.folder, view)
     return finish(plan, outcome.rows, a, outcome.interrupted, tell)
 
 
