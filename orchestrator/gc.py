@@ -74,10 +74,7 @@ def find_orphans(storage: Storage, names: Sequence[str] = (), pruned: bool = Fal
             raise unknown(f"run under {storage.uri}", name, there)
     found = Found([] if names else list(_probes(storage, there)), [])
     for name in names or there:
-        try:
-            one = _Run(storage, name).find(pruned)
-        except UserError as error:
-            one = Found([], [Kept(name, f"left alone: {error}")])
+        one = _look(storage, name, pruned)
         found.orphans.extend(one.orphans)
         found.kept.extend(one.kept)
     return found
@@ -92,12 +89,20 @@ def remove(storage: Storage, found: Found, pruned: bool = False) -> list[Orphan]
     runs = dict.fromkeys(orphan.path.split("/")[0] for orphan in found.orphans)
     probes = {orphan.path for orphan in _probes(storage, list(runs))}
     for run in runs:
-        still = probes if run in probes else {o.path for o in find_orphans(storage, [run], pruned).orphans}
+        still = probes if run in probes else {o.path for o in _look(storage, run, pruned).orphans}
         for orphan in found.orphans:
             if orphan.path.split("/")[0] == run and orphan.path in still:
                 storage.remove(orphan.path)
                 removed.append(orphan)
     return removed
+
+
+def _look(storage: Storage, name: str, pruned: bool) -> Found:
+    """Into one run; a damaged one is left alone and does not hide the others."""
+    try:
+        return _Run(storage, name).find(pruned)
+    except UserError as error:
+        return Found([], [Kept(name, f"left alone: {error}")])
 
 
 def _probes(storage: Storage, names: Sequence[str]) -> Iterator[Orphan]:

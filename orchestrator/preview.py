@@ -104,7 +104,7 @@ def preview(
         ),
         done=done,
         dimensions=space.describe() if space else [],
-        first_points=space.first_points() if space else [],
+        first_points=space.first_points() if space and not done else [],
     )
 
 

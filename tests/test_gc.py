@@ -15,7 +15,7 @@ import pytest
 from test_results import epochs
 from test_results import plan as plan_for
 
-from orchestrator import alive, runfile
+from orchestrator import alive, runfile, single
 from orchestrator.cli import gc as module
 from orchestrator.cli import main
 from orchestrator.errors import UserError
@@ -219,3 +219,28 @@ def test_on_a_terminal_it_asks(littered: Storage, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("builtins.input", lambda question: answer)
     assert main(["gc"]) == 0
     assert littered.exists("tune/x") is not goes
+
+
+def test_who_trains_without_a_sweep_is_seen_too(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen: list[str] = []
+
+    def training(plan: Any, screen: Any) -> None:
+        put(plan.run, "trials/single/best.safetensors")
+        seen.extend(kept.why for kept in find_orphans(plan.storage).kept)
+        raise UserError("enough")
+
+    monkeypatch.setattr(single, "train_here", training)
+    assert main(["train", "decoder", "tiny", "--local", "--data", str(tiny_data), "--name", "n"]) == 2
+    assert seen == [f"left alone: process {os.getpid()} on {platform.node()} runs it"]
+    assert not Storage("results/n").exists(alive.FILE)
+
+
+def test_a_run_that_went_away_meanwhile_is_no_error(storage: Storage, tmp_path: Path) -> None:
+    run = sweep(storage, tmp_path, {"000": "completed"}, begun=1, trials=1)
+    put(run, "tune/x")
+    found = find_orphans(storage)
+    run.remove()
+    assert remove(storage, found) == []

@@ -84,7 +84,7 @@ def test_it_tells_what_would_run(here: Path, capsys: pytest.CaptureFixture[str])
     assert told["kept_bytes"] > 5e6 and told["hours"] is None
     assert main([*words, "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    assert "train.lr=0.001" in shown and "in [0.25, 4.0]" in shown and "5 of 3 epochs" in shown
+    assert "train.lr=0.001" in shown and "in [0.25, 4.0]" in shown and "5, each of 3 epochs with 1 worker," in shown
 
 
 def test_the_drawn_stand_in_is_counted_as_it_will_be(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +135,7 @@ def test_an_existing_name_is_compared(here: Path, capsys: pytest.CaptureFixture[
     before = tree(here)
     assert main([*words, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["done"], told["trials"]) == (1, 3) and told["hours"] > 0
+    assert (told["done"], told["trials"], told["first_points"]) == (1, 3, []) and told["hours"] > 0
     assert main(["resume", "n", "--dry-run", "--trials", "9", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["trials"] == 8
     assert main([*words, "--seed", "3"]) == 2
@@ -209,3 +209,10 @@ def test_plan_adds_up(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 0
     assert "and 1 cells that nothing was measured for" in capsys.readouterr().out
     assert main([*words[:-1], "0"]) == 2 and "--at-once 0: at least 1" in capsys.readouterr().err
+
+
+def test_a_plan_may_be_for_a_larger_machine(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan", "decoder", "tiny", "--workers", "8", "--set", "train.cpus_per_worker=1000"]
+    assert main([*words, "--json"]) == 0
+    (cell,) = json.loads(capsys.readouterr().out)["cells"]
+    assert cell["at_once"] is None and cell["workers"] == 8

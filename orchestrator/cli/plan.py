@@ -12,9 +12,11 @@ from orchestrator.cli.preview import rows_for_hours
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
+    from orchestrator.config import Settings
     from orchestrator.cost import Cost
     from orchestrator.data.catalogue import Known
     from orchestrator.grid import Cell
+    from orchestrator.runtime import Capacity
 
 NOT_MEASURED = "not measured yet"
 
@@ -74,7 +76,7 @@ def _cost(a: argparse.Namespace, cell: Cell, known: Known, trials: int, rows: li
     points = trials_of(Space(settings, {key: settings.flat()[key] for key in changes}), trials)
     train, has_val = (entry.train, entry.val is not None) if known.manifest else (STAND_IN_TRAIN, False)
     images = images_of_epoch(settings, train, has_val)
-    at_once = a.at_once or (capacity.concurrent(settings.train) if capacity else None)
+    at_once = a.at_once or (_fitting(capacity, settings) if capacity else None)
     return Cost(
         trials=points,
         epochs=settings.train.epochs,
@@ -83,6 +85,14 @@ def _cost(a: argparse.Namespace, cell: Cell, known: Known, trials: int, rows: li
         seconds=trial_seconds(settings, images, rows, settings.train.gpus_per_worker > 0 if capacity else None),
         bytes=stored_bytes(settings),
     )
+
+
+def _fitting(capacity: Capacity, settings: Settings) -> int | None:
+    """How many trials fit on this machine; None where not even one does: they may be meant for another."""
+    try:
+        return capacity.concurrent(settings.train)
+    except UserError:
+        return None
 
 
 def _totals(costs: list[Cost], data_bytes: int | None) -> Totals:

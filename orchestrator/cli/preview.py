@@ -75,7 +75,8 @@ def _lines(found: Preview) -> list[tuple[str, str]]:
     size = "" if found.data_bytes is None else f"; {size_words(found.data_bytes)}"
     known = f"fingerprint {plan.fingerprint[:12]}" if plan.fingerprint else "would be drawn"
     side_by_side = "as many at once as the cluster takes" if cost.at_once is None else f"{cost.at_once} at once"
-    before = f" ({found.done} are done)" if found.done else ""
+    more = f" more ({found.done} are done)" if found.done else ""
+    workers = f"{cost.workers} worker{'s' if cost.workers > 1 else ''}"
     lines = [
         ("run", plan.name),
         ("results", plan.run.uri),
@@ -85,7 +86,7 @@ def _lines(found: Preview) -> list[tuple[str, str]]:
         *[("set" if not i else "", f"{key}={value}") for i, (key, value) in enumerate(found.changed.items())],
         *[("search" if not i else "", dimension) for i, dimension in enumerate(found.dimensions)],
         *[("first" if not i else "", _point(point)) for i, point in enumerate(found.first_points[:SHOWN])],
-        ("trials", f"{cost.trials}{before} of {cost.epochs} epochs, {cost.workers} workers each, {side_by_side}"),
+        ("trials", f"{cost.trials}{more}, each of {cost.epochs} epochs with {workers}, {side_by_side}"),
         ("hours", hours_words(cost)),
         ("storage", f"{size_words(cost.kept_bytes)} stay, {size_words(cost.peak_bytes)} while it runs"),
     ]
