@@ -17,9 +17,10 @@ STORAGE ?= results
 RUN_OPTIONS = $(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(BACKBONE),--backbone '$(BACKBONE)') \
 	$(if $(WORKERS),--workers '$(WORKERS)') $(if $(SEED),--seed '$(SEED)') $(if $(NAME),--name '$(NAME)') \
 	--data '$(DATA)' --storage '$(STORAGE)' --set '$(SET)'
+DRY = $(if $(DRY_RUN),--dry-run)
 
 # A mistyped variable would be ignored silently.
-KNOWN := METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED NAME SET SOURCE LAYOUT RUN IMAGES OUT WEIGHTS REAL SCENES RECIPE PAIRS PYTHON
+KNOWN := METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED NAME SET SOURCE LAYOUT RUN IMAGES OUT WEIGHTS REAL SCENES RECIPE PAIRS PYTHON PRUNED DRY_RUN PRICE AT_ONCE
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $(v))),$(v)))
 ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
 $(error unknown variable $(filter-out $(KNOWN),$(GIVEN)); known: $(KNOWN))
@@ -33,19 +34,20 @@ help: ## list the targets
 
 .PHONY: sweep
 sweep: $(VENV)/.installed ## search a method's hyper-parameters: make sweep METHOD=mca DATASET=cod10k
-	@$(SAMSWEEP) sweep '$(METHOD)' '$(DATASET)' $(if $(TRIALS),--trials '$(TRIALS)') $(RUN_OPTIONS)
+	@$(SAMSWEEP) sweep '$(METHOD)' '$(DATASET)' $(if $(TRIALS),--trials '$(TRIALS)') $(RUN_OPTIONS) $(DRY)
 
 .PHONY: resume
 resume: $(VENV)/.installed ## go on with a sweep that was cut off: make resume NAME=... (TRIALS=12 adds trials)
-	@$(SAMSWEEP) resume '$(NAME)' $(if $(TRIALS),--trials '$(TRIALS)') --storage '$(STORAGE)'
+	@$(SAMSWEEP) resume '$(NAME)' $(if $(TRIALS),--trials '$(TRIALS)') --storage '$(STORAGE)' $(DRY)
 
 .PHONY: plan
-plan: $(VENV)/.installed ## what a sweep or a grid will cost: make plan METHOD=all DATASET=all
-	@$(SAMSWEEP) plan '$(METHOD)' '$(DATASET)' $(if $(TRIALS),--trials '$(TRIALS)') $(RUN_OPTIONS)
+plan: $(VENV)/.installed ## what a sweep or a grid will cost: make plan METHOD=all DATASET=all PRICE=2
+	@$(SAMSWEEP) plan '$(METHOD)' '$(DATASET)' $(if $(TRIALS),--trials '$(TRIALS)') $(if $(PRICE),--price '$(PRICE)') \
+		$(if $(AT_ONCE),--at-once '$(AT_ONCE)') $(RUN_OPTIONS)
 
 .PHONY: train
 train: $(VENV)/.installed ## train one setting: make train METHOD=sam_adapter DATASET=cod10k
-	@$(SAMSWEEP) train '$(METHOD)' '$(DATASET)' $(RUN_OPTIONS)
+	@$(SAMSWEEP) train '$(METHOD)' '$(DATASET)' $(RUN_OPTIONS) $(DRY)
 
 .PHONY: ingest
 ingest: $(VENV)/.installed ## turn a folder into shards: make ingest DATASET=cod10k SOURCE=DIR
@@ -54,6 +56,10 @@ ingest: $(VENV)/.installed ## turn a folder into shards: make ingest DATASET=cod
 .PHONY: leaderboard
 leaderboard: $(VENV)/.installed ## the best of every method on every dataset
 	@$(SAMSWEEP) leaderboard --storage '$(STORAGE)'
+
+.PHONY: gc
+gc: $(VENV)/.installed ## show what nobody needs any more under STORAGE, and remove it once confirmed
+	@$(SAMSWEEP) gc $(if $(NAME),'$(NAME)') $(if $(PRUNED),--pruned) --storage '$(STORAGE)'
 
 .PHONY: predict
 predict: $(VENV)/.installed ## masks for a folder: make predict RUN=NAME IMAGES=DIR OUT=DIR

@@ -31,9 +31,13 @@ class Driver:
     @property
     def alive(self) -> bool:
         """Whether it still drives: its note is fresh, and on this machine there is such a process."""
+        return self.within(SILENCE)
+
+    def within(self, seconds: float) -> bool:
+        """Whether it may still drive, though it was silent for nearly so many seconds."""
         if self.host == platform.node() and not _is_running(self.pid):
             return False
-        return time.time() - self.time < SILENCE
+        return time.time() - self.time < seconds
 
 
 def driver_of(run: Storage) -> Driver | None:

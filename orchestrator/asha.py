@@ -8,7 +8,8 @@ from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler
 
-from orchestrator.study import Past, trial_name
+from orchestrator.rungs import FACTOR, FIRST, grace, rungs
+from orchestrator.study import Past
 from orchestrator.trial import name_of
 
 
@@ -23,7 +24,7 @@ class Asha(ASHAScheduler):
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         decision: str = super().on_trial_result(controller, trial, result)
         name = name_of(trial)
-        passed = name == trial_name(0) or result["epoch"] < self.reached.get(name, 0)
+        passed = name == FIRST or result["epoch"] < self.reached.get(name, 0)
         return self.CONTINUE if passed else decision
 
     def remember(self, past: Past, mode: str) -> None:
@@ -38,15 +39,15 @@ def asha(mode: str, epochs: int, over: Sequence[Past] = (), begun: Sequence[Past
 
     ``over`` and ``begun``: what earlier processes of the sweep have done (``StudySearch.before``).
     """
-    if epochs < 3:
+    if not rungs(epochs):
         return None
     scheduler = Asha(
         time_attr="epoch",
         metric=None,
         mode=None,
         max_t=epochs,
-        grace_period=max(1, epochs // 3),
-        reduction_factor=2,
+        grace_period=grace(epochs),
+        reduction_factor=FACTOR,
         stop_last_trials=False,
     )
     for trial in over:

@@ -40,14 +40,23 @@ def check_method(settings: Settings) -> None:
         UserError: weights that are missing or of another size, or options that do not go together.
     """
     path = checkpoint_path(settings)
+    method = skeleton_method(settings)
     try:
-        skeleton = backbone.skeleton(settings.backbone.name)
         if path is not None:
-            backbone.check_weights(skeleton, path, settings.backbone.name)
+            backbone.check_weights(method.sam, path, settings.backbone.name)
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def skeleton_method(settings: Settings) -> Method:
+    """The method without any memory for its weights (on the meta device).
+
+    Raises:
+        UserError: options that do not go together.
+    """
+    skeleton = backbone.skeleton(settings.backbone.name)
     with torch.device("meta"):
-        _with_options(settings, skeleton)
+        return _with_options(settings, skeleton)
 
 
 def _with_options(settings: Settings, sam: Sam) -> Method:

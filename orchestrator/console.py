@@ -18,6 +18,7 @@ from orchestrator.data import standin
 from orchestrator.metrics import METRICS
 from orchestrator.plan import Plan
 from orchestrator.results import Row
+from orchestrator.time_left import TimeLeft
 
 #: Without a terminal: at most one line of progress in so many seconds, besides one when a trial ends.
 LINE_SECONDS = 15.0
@@ -25,9 +26,14 @@ SHOWN = 12  #: trials on the screen
 
 
 class SweepView:
-    """Follows a sweep; a context manager around it. ``before``: the rows of what it goes on from."""
+    """Follows a sweep; a context manager around it.
 
-    def __init__(self, plan: Plan, trials: int, screen: IO[str], before: Sequence[Row] = ()) -> None:
+    Args:
+        before: the rows of what it goes on from.
+        at_once: trials that run side by side.
+    """
+
+    def __init__(self, plan: Plan, trials: int, screen: IO[str], before: Sequence[Row] = (), at_once: int = 1) -> None:
         self.plan, self.trials, self.before = plan, trials, before
         self.console = Console(file=screen, markup=False, highlight=False)
         self.metric = METRICS[plan.task.objective].label
@@ -35,6 +41,9 @@ class SweepView:
         self.ended_rows: dict[str, Row] = {}
         self.began = self.last_line = time.monotonic()
         self.live: Live | None = None
+        rest = trials - len(before)
+        past = [(row.status, len(row.epochs)) for row in before]
+        self.time_left = TimeLeft(rest, plan.settings.train.epochs, min(rest, at_once), self.began, past)
 
     def __enter__(self) -> SweepView:
         if self.console.is_terminal:
@@ -55,11 +64,14 @@ class SweepView:
 
     def epoch(self, trial: str, choices: dict[str, Any], record: dict[str, Any]) -> None:
         self.epochs[trial] = record
+        seconds = record["seconds"] + record["eval_seconds"]
+        self.time_left.epoch(trial, record["epoch"], seconds, time.monotonic())
         if self.live is None and time.monotonic() - self.last_line > LINE_SECONDS:
             self._line(f"epoch {record['epoch']}/{self.plan.settings.train.epochs} of trial {trial}")
 
     def ended(self, row: Row) -> None:
         self.ended_rows[row.trial] = row
+        self.time_left.ended(row.trial, row.status, time.monotonic())
         if self.live is None:
             self._line(f"trial {row.trial} {row.status}" + (f" ({row.cause})" if row.cause else ""))
 
@@ -94,14 +106,10 @@ class SweepView:
         return f"{len(self.before) + len(self.ended_rows)}/{self.trials} trials, {shown}, {self._left()}"
 
     def _left(self) -> str:
-        """Time left if every trial to come runs all its epochs."""
-        total, here = self.plan.settings.train.epochs, self.trials - len(self.before)
-        done = sum(r["epoch"] for r in self.epochs.values())
-        skipped = sum(total - self.epochs[t]["epoch"] for t in self.ended_rows if t in self.epochs)
-        if not done:
+        seconds = self.time_left.seconds(time.monotonic())
+        if seconds is None:
             return "time left unknown"
-        seconds = (time.monotonic() - self.began) / done * (here * total - skipped - done)
-        return f"about {max(0, seconds) / 60:.0f} min left" if seconds > 90 else f"about {max(0, seconds):.0f} s left"
+        return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
 
     def _line(self, text: str) -> None:
         self.last_line = time.monotonic()

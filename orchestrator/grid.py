@@ -1,14 +1,12 @@
-"""The grid of methods and datasets: which cells there are, and what they cost. Knows neither Ray nor the console."""
+"""The grid of methods and datasets: which cells there are. Knows neither Ray nor the console."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from methods import registry
-from orchestrator.data.catalogue import CATALOGUE, resolve
+from orchestrator.data.catalogue import CATALOGUE, Entry, resolve
 from orchestrator.data.schema import ingested_names
 from orchestrator.data.tasks import TASKS
 from orchestrator.errors import UserError, unknown
@@ -34,18 +32,18 @@ def is_grid(method: str, dataset: str) -> bool:
     return any(word == ALL or "," in word for word in (method, dataset))
 
 
-def cells(method: str, dataset: str, data: Storage) -> list[Cell]:
+def cells(method: str, dataset: str, data: Storage, entry_of: Callable[[str], Entry] | None = None) -> list[Cell]:
     """The cells of METHOD and DATASET (a name, several with commas, or ``all``), by dataset.
 
-    ``all`` takes whatever fits together. Raises UserError for an unknown name, a pair of named ones that does
-    not fit, or where nothing is left.
+    ``all`` takes whatever fits together. ``entry_of`` tells a dataset's entry, by default what lies under ``data``.
+    Raises UserError for an unknown name, a pair of named ones that does not fit, or where nothing is left.
     """
     everything = {*CATALOGUE, *ingested_names(data)}
     methods = _named("method", method, registry.names())
     datasets = _named("dataset", dataset, sorted(everything))
     fitting = []
     for name in datasets:
-        task = resolve(name, data).task
+        task = (entry_of(name) if entry_of else resolve(name, data)).task
         for one in methods:
             if why := _misfit(one, task):
                 if ALL not in (method, dataset):
@@ -72,32 +70,3 @@ def _misfit(method: str, task: str) -> str:
     if TASKS[task].prompted != registry.load(method).prompted:
         return "a prompted method needs several masks an image, and the other way round"
     return ""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a cell is about to cost."""
-
-    cell: Cell
-    trials: int
-    epochs: int
-    hours: float | None  #: of one worker; None where nothing like it was measured
-
-
-def estimate(
-    cell: Cell, trials: int, epochs: int, images: int | None, backbone: str, rows: Iterable[dict[str, Any]]
-) -> Estimate:
-    """From the seconds that finished trials of the same method and backbone took for a sample.
-
-    Stops by ASHA are not counted on, so it is an upper bound. ``images``: in the training split.
-    """
-    seconds = [
-        (epoch["seconds"] + (epoch["eval_seconds"] or 0)) / epoch["samples"]
-        for row in rows
-        if (row["method"], row["backbone"]) == (cell.method, backbone)
-        for epoch in row["epochs"]
-        if epoch["samples"]
-    ]
-    if not seconds or not images:
-        return Estimate(cell, trials, epochs, None)
-    return Estimate(cell, trials, epochs, statistics.median(seconds) * images * epochs * trials / 3600)

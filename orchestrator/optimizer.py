@@ -67,6 +67,13 @@ def make_optimizers(method: Method, settings: TrainSettings) -> Optimizers | Non
     return Optimizers([*parts, Muon(matrices, lr=settings.matrix_lr, weight_decay=settings.weight_decay)])
 
 
+def state_bytes(method: Method, settings: TrainSettings) -> int:
+    """The bytes of the optimizers' state: two numbers for each parameter of AdamW, one for each of Muon."""
+    trained = {id(p): p for p in method.parameters() if p.requires_grad}
+    muons = {id(p) for p in _matrices(method.sam)} if settings.optimizer == "muon" else set()
+    return sum(p.numel() * p.element_size() * (1 if key in muons else 2) for key, p in trained.items())
+
+
 def _matrices(sam: nn.Module) -> list[Tensor]:
     linear = (m.weight for m in sam.modules() if isinstance(m, nn.Linear))
     unique = {id(w): w for w in linear if w.requires_grad and min(w.shape) >= SMALLEST_MATRIX}

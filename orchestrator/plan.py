@@ -63,8 +63,14 @@ def make_plan(
     name: str | None = None,
     note: Note = lambda text: None,
     continues: bool = False,
+    dry: bool = False,
 ) -> Plan:
-    """Check everything that can be checked before anything is started. ``continues``: the run may be there.
+    """Check everything that can be checked before anything is started.
+
+    Args:
+        continues: the run may be there.
+        dry: leave nothing anywhere: a stand-in that is not there is not drawn (its fingerprint is ''), and the
+            shards of a remote store are looked for but not fetched.
 
     Raises:
         UserError: an unknown name, a value that does not fit, missing weights, damaged data, or a STORAGE
@@ -75,14 +81,19 @@ def make_plan(
     run = name or f"{method}-{dataset}-{datetime.now():%Y%m%d-%H%M%S}"
     check_run_name(run, storage, continues)
     check_method(settings)
-    root, opened = find_data(dataset, data, note)
-    task = TASKS[opened.manifest.task]
+    if dry and is_to_be_drawn(dataset, data):
+        root, opened, manifest = data / STAND_IN_FOLDER, None, None
+        task = TASKS[catalogue.CATALOGUE[dataset].task]
+    else:
+        root, opened = find_data(dataset, data, note)
+        manifest = opened.manifest
+        task = TASKS[manifest.task]
     check_solved(dataset, task)
     if task.prompted and not registry.load(method).prompted:
         raise UserError(f"dataset '{dataset}' has several masks an image, to be prompted for; METHOD=promptable")
     settings = with_defaults(settings, task, changes)
-    selection_splits(opened, settings)
-    opened.verify()
+    if opened:
+        _check_data(opened, settings, fetch=not dry)
     storage.check_writable()
     return Plan(
         name=run,
@@ -90,11 +101,20 @@ def make_plan(
         data=root,
         storage=storage,
         task=task,
-        stand_in=opened.manifest.stand_in,
-        fingerprint=opened.manifest.fingerprint,
-        skipped=len(opened.manifest.skipped),
+        stand_in=manifest.stand_in if manifest else True,
+        fingerprint=manifest.fingerprint if manifest else "",
+        skipped=len(manifest.skipped) if manifest else 0,
         backbone_random=starts_random(settings),
     )
+
+
+def _check_data(opened: Dataset, settings: Settings, fetch: bool) -> None:
+    """Whether a data set has the splits and is undamaged; what must be fetched for that only with ``fetch``."""
+    if fetch or opened.root.is_local:
+        selection_splits(opened, settings)
+        opened.verify()
+    else:
+        selection_splits(opened, settings.replace({"data.val_fraction": 0}))  # to hold some out, shards are read
 
 
 def check_solved(dataset: str, task: Task) -> None:
@@ -133,14 +153,25 @@ def find_data(dataset: str, data: Storage, note: Note = lambda text: None) -> tu
     """The ingested data set, or the stand-in of a catalogued one (made where it is not there yet)."""
     if load_manifest(data, dataset) is not None:
         return data, open_dataset(data, dataset)
-    if dataset not in catalogue.CATALOGUE:
-        raise unknown("dataset", dataset, {*catalogue.CATALOGUE, *ingested_names(data)})
-    check_solved(dataset, TASKS[catalogue.CATALOGUE[dataset].task])
     root = data / STAND_IN_FOLDER
-    if load_drawn(root, dataset) is None:
+    if is_to_be_drawn(dataset, data):
         note(f"drawing {STAND_IN_TRAIN + STAND_IN_TEST} stand-in pictures for {dataset}")
         make_stand_in(dataset, root)
     return root, open_dataset(root, dataset)
+
+
+def is_to_be_drawn(dataset: str, data: Storage) -> bool:
+    """Whether a data set is neither ingested nor its stand-in there.
+
+    Raises:
+        UserError: it has no stand-in: it is unknown, or nothing here solves its task.
+    """
+    if load_manifest(data, dataset) is not None:
+        return False
+    if dataset not in catalogue.CATALOGUE:
+        raise unknown("dataset", dataset, {*catalogue.CATALOGUE, *ingested_names(data)})
+    check_solved(dataset, TASKS[catalogue.CATALOGUE[dataset].task])
+    return load_drawn(data / STAND_IN_FOLDER, dataset) is None
 
 
 def make_stand_in(dataset: str, root: Storage) -> None:

@@ -101,8 +101,8 @@ class Recorder(ray.tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = name_of(trial)
-        done = len(self._epochs[name]) == self.plan.settings.train.epochs
-        self._end(name, "completed" if done else "pruned")
+        tested = any("test" in record for record in self._epochs[name][-1:])  # also where patience ended it early
+        self._end(name, "completed" if tested else "pruned")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._end(name_of(trial), "failed")
@@ -157,7 +157,7 @@ class Recorder(ray.tune.Callback):
         self.fault = self.fault or UserError(reason)
 
     def _keep(self, row: Row) -> None:
-        # the row comes first: a trial without one is gone on with, by Ray Train's checkpoint, whatever the study says
+        # the row comes first: a trial without one is gone on with, by its state, whatever the study says
         write_row(self.plan.run, row)
         try:
             self.search.tell(row.trial, Ended(row.status, row.best))

@@ -76,6 +76,22 @@ def _workers_on(node: tuple[float, float], train: TrainSettings) -> int:
     return min(fits, math.floor(gpus / train.gpus_per_worker + 1e-9)) if train.gpus_per_worker else fits
 
 
+def local_capacity() -> Capacity | None:
+    """What a Ray that is started here will have; None where RAY_ADDRESS names a cluster, which must be asked."""
+    if "RAY_ADDRESS" in os.environ:
+        return None
+    import torch
+
+    return Capacity(((os.cpu_count() or 1, torch.cuda.device_count()),))
+
+
+def with_gpus(plan: Plan, capacity: Capacity, given: bool) -> Plan:
+    """A plan with a GPU for each worker, where there are some and the user has not said otherwise (``given``)."""
+    if not capacity.gpus or given:
+        return plan
+    return dataclasses.replace(plan, settings=plan.settings.replace({"train.gpus_per_worker": 1.0}))
+
+
 @dataclass(frozen=True)
 class Session:
     """A running Ray and what a run needs of it."""
@@ -118,8 +134,7 @@ def session(
         dog = Watchdog(screen, f"Ray's own processes died; see {log}{advice}")
         stack.callback(dog.stop)
         capacity, dashboard = stack.enter_context(ray_cluster(log))
-        if capacity.gpus and not gpus_given:
-            plan = dataclasses.replace(plan, settings=plan.settings.replace({"train.gpus_per_worker": 1.0}))
+        plan = with_gpus(plan, capacity, gpus_given)
         try:
             capacity.concurrent(plan.settings.train)
         except UserError:

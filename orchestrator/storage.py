@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -20,7 +22,18 @@ from orchestrator.errors import UserError
 from orchestrator.patience import PATIENCE, patiently
 
 ASIDE = "aside"  #: what a file is called that has no name yet
+BESIDE = re.compile(r"\.[0-9a-f]{8}\.tmp$")  #: how a local file ends that has not been renamed into place yet
+PROBE = ".probe-"  #: how ``check_writable``'s file begins
 SPOOL_BYTES = 64 * 2**20  #: what a remote write keeps in memory before it turns to a temporary file
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or a folder, as a listing tells of it."""
+
+    bytes: int  #: 0 for a folder
+    modified: float  #: in seconds since 1970; 0 where the store does not say
+    is_folder: bool
 
 
 @dataclass(frozen=True)
@@ -145,6 +158,19 @@ class Storage:
             entries = self.fs.ls(self.path(folder), detail=False)
         return sorted({str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries} - {""})
 
+    def tree(self, folder: str = "") -> dict[str, Entry]:
+        """Everything below a folder, by its path relative to this storage; empty where there is no folder."""
+        self.fs.invalidate_cache()
+        with self._reaching(folder):
+            root, found = self.path().rstrip("/"), self.fs.find(self.path(folder), withdirs=True, detail=True)
+        below = {path.rstrip("/"): info for path, info in found.items()}
+        start = f"{root.lstrip('/')}/"  # some filesystems spell paths without the first slash, some with it
+        return {
+            path.lstrip("/").removeprefix(start): _entry(info)
+            for path, info in sorted(below.items())
+            if path.lstrip("/").startswith(start) and path.lstrip("/") != self.path(folder).lstrip("/")
+        }
+
     @contextmanager
     def _reaching(self, name: str) -> Iterator[None]:
         """One line where the store cannot be reached or refuses; a file that is not there stays itself."""
@@ -159,7 +185,7 @@ class Storage:
 
     def check_writable(self) -> None:
         """Raise a one-line error now rather than after an hour of training."""
-        probe = f".probe-{uuid.uuid4().hex[:8]}"
+        probe = f"{PROBE}{uuid.uuid4().hex[:8]}"
         here = [self.local(), *self.local().parents] if self.is_local else []
         made = [folder for folder in here if not folder.exists()]
         try:
@@ -173,6 +199,13 @@ class Storage:
             for folder in made:
                 with contextlib.suppress(OSError):
                     folder.rmdir()  # only while it is empty
+
+
+def _entry(info: dict[str, Any]) -> Entry:
+    is_folder = info.get("type") == "directory"
+    stamp = info.get("mtime") or info.get("LastModified") or info.get("created") or 0.0
+    modified = stamp.timestamp() if isinstance(stamp, datetime) else float(stamp)
+    return Entry(0 if is_folder else int(info.get("size") or 0), modified, is_folder)
 
 
 def put(fs: Any, source: Any, target: str) -> None:

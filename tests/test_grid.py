@@ -1,8 +1,9 @@
-"""Grids: which cells there are, what they cost, and that one that fails leaves the others alone."""
+"""Grids: which cells there are, and that one that fails leaves the others alone."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from orchestrator.cli import grid as module
 from orchestrator.cli import main
 from orchestrator.cli import sweep as verbs
 from orchestrator.errors import UserError
-from orchestrator.grid import Cell, cells, estimate, is_grid
+from orchestrator.grid import Cell, cells, is_grid
 from orchestrator.storage import Storage
 
 METHODS = ("decoder", "mca", "sam", "sam_adapter")
@@ -40,23 +41,17 @@ def test_lists_keep_their_order_and_name_what_does_not_fit(tmp_path: Path) -> No
         cells("promptable", "all", data)
 
 
-def test_an_estimate_goes_by_what_was_measured() -> None:
-    epoch = {"seconds": 8.0, "eval_seconds": 2.0, "samples": 100}
-    rows = [{"method": "mca", "backbone": "vit_t", "epochs": [epoch]}]
-    found = estimate(Cell("mca", "istd"), 6, 10, 600, "vit_t", rows)
-    assert found.hours == pytest.approx(0.1 * 600 * 10 * 6 / 3600)
-    assert estimate(Cell("sam", "istd"), 6, 10, 600, "vit_t", rows).hours is None
-    assert estimate(Cell("mca", "istd"), 6, 10, 600, "vit_b", rows).hours is None
-
-
 def test_plan_starts_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["plan", "mca,sam", "istd,kvasir", "--trials", "3", "--price", "2", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert len(told["cells"]) == 4 and told["hours"] == 0 and told["unknown"] == 4
+    assert len(told["cells"]) == 4 and told["hours"] is None and told["unknown"] == 4
     assert list(tmp_path.iterdir()) == []
+
+
+Tell = Callable[[object], None]
 
 
 def sweep(*words: str) -> int:
@@ -69,7 +64,7 @@ def test_a_cell_that_fails_leaves_the_others_alone(
     monkeypatch.chdir(tmp_path)
     ran: list[tuple[str, str, str]] = []
 
-    def run_cell(a: object) -> int:
+    def run_cell(a: object, tell: Tell) -> int:
         ran.append((a.method, a.dataset, a.name))  # type: ignore[attr-defined]
         if len(ran) == 2:
             raise UserError("no space left")
@@ -92,7 +87,7 @@ def test_what_is_done_is_not_done_again_and_an_interrupt_ends_it_all(
     monkeypatch.chdir(tmp_path)
     ran: list[str] = []
 
-    def run_cell(a: object) -> int:
+    def run_cell(a: object, tell: Tell) -> int:
         ran.append(a.name)  # type: ignore[attr-defined]
         return 130
 
@@ -100,3 +95,21 @@ def test_what_is_done_is_not_done_again_and_an_interrupt_ends_it_all(
     monkeypatch.setattr(module, "_is_done", lambda storage, name, trials: name == "g-decoder-istd")
     assert sweep() == 130
     assert ran == ["g-sam-istd"]
+
+
+@pytest.mark.parametrize("ends", [0, 130])
+def test_a_grid_is_one_json_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ends: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def run_cell(a: object, tell: Tell) -> int:
+        tell({"run": a.name})  # type: ignore[attr-defined]
+        return ends
+
+    monkeypatch.setattr(verbs, "begin_or_go_on", run_cell)
+    assert sweep("--json") == ends
+    told = json.loads(capsys.readouterr().out)
+    assert told["cells"] == 4 and told["failed"] == [] and told["interrupted"] is (ends == 130)
+    names = ["g-decoder-istd", "g-sam-istd", "g-decoder-kvasir", "g-sam-kvasir"]
+    assert [run["run"] for run in told["runs"]] == (names if ends == 0 else names[:1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,15 @@ def test_a_remote_write_that_fails_leaves_what_was_there(monkeypatch: pytest.Mon
     with pytest.raises(UserError, match="cannot be written"):
         storage.write("x", b"new")
     assert closed == ["discarded"]
+
+
+@pytest.mark.parametrize("prefix", ["", "memory://"])
+def test_a_tree_tells_sizes_and_times_relative_to_its_storage(prefix: str, tmp_path: Path) -> None:
+    storage = Storage(f"{prefix}{tmp_path}/tree")
+    assert storage.tree() == {}
+    storage.write("a/b/c", b"12345")
+    storage.write("d", b"1")
+    tree = storage.tree()
+    assert set(tree) == {"a", "a/b", "a/b/c", "d"} and set(storage.tree("a")) == {"a/b", "a/b/c"}
+    assert (tree["a/b/c"].bytes, tree["a"].bytes) == (5, 0) and tree["a"].is_folder and not tree["d"].is_folder
+    assert abs(tree["d"].modified - time.time()) < 60

@@ -51,6 +51,15 @@ def print_json(value: Any) -> None:
     print(json.dumps(_plain(value), indent=2, sort_keys=True))
 
 
+def size_words(count: float) -> str:
+    """Bytes for the eye: ``12.3 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
 def _plain(value: Any) -> Any:
     """NaN is no JSON: null."""
     if isinstance(value, dict):

@@ -115,8 +115,8 @@ def _runner(wanted: bool) -> Iterator[Runner]:
 
 
 def datasets(a: argparse.Namespace) -> None:
-    from orchestrator.data.catalogue import CATALOGUE, resolve
-    from orchestrator.data.schema import ingested_names, load_manifest
+    from orchestrator.data.catalogue import CATALOGUE, look_up
+    from orchestrator.data.schema import ingested_names
     from orchestrator.errors import UserError
     from orchestrator.storage import Storage
 
@@ -125,13 +125,13 @@ def datasets(a: argparse.Namespace) -> None:
     entries: list[dict[str, Any]] = []
     for name in names:
         try:
-            found, manifest = resolve(name, root), load_manifest(root, name)
+            known = look_up(name, root)
         except UserError as error:
             if a.name:
                 raise
             notes().print(str(error), style="red", soft_wrap=True)
             continue
-        entries.append(_facts(found, manifest, (root / name).path() if manifest else None))
+        entries.append(_facts(known.entry, known.manifest, (root / name).path() if known.manifest else None))
     if a.json:
         print_json(entries[0] if a.name else entries)
     elif a.name:

@@ -1,4 +1,4 @@
-"""Sweeps of several methods and datasets, a study a cell: what ``sweep`` does with ``all`` or lists, and ``plan``."""
+"""Sweeps of several methods and datasets, a study a cell: what ``sweep`` does with ``all`` or lists."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from orchestrator.errors import UserError
 if TYPE_CHECKING:
     from orchestrator.grid import Cell
 
-#: Runs one cell's sweep (method, dataset and name are in the arguments); returns its exit code.
-RunCell = Callable[[argparse.Namespace], int]
+#: Runs one cell's sweep (method, dataset and name are in the arguments) and hands on what came of it where --json is
+#: given; returns its exit code.
+RunCell = Callable[[argparse.Namespace, Callable[[Any], None]], int]
 
 
 def sweep_grid(a: argparse.Namespace, trials: int, run_cell: RunCell) -> int:
@@ -24,6 +25,8 @@ def sweep_grid(a: argparse.Namespace, trials: int, run_cell: RunCell) -> int:
     interrupted.
     """
     from orchestrator.grid import cells
+    from orchestrator.leaderboard import leaderboard
+    from orchestrator.results import read_rows
     from orchestrator.storage import Storage
 
     storage = Storage(a.storage)
@@ -31,6 +34,8 @@ def sweep_grid(a: argparse.Namespace, trials: int, run_cell: RunCell) -> int:
     grid = a.name or f"grid-{datetime.now():%Y%m%d-%H%M%S}"
     notes().print(f"{len(found)} cells of {trials} trials, as runs {grid}-METHOD-DATASET; the same NAME goes on")
     failed: list[tuple[Cell, str]] = []
+    runs: list[Any] = []
+    interrupted = False
     for number, cell in enumerate(found, 1):
         name, head = cell.run_name(grid), f"[{number}/{len(found)}] {cell.method} on {cell.dataset}"
         if _is_done(storage, name, trials):
@@ -39,13 +44,20 @@ def sweep_grid(a: argparse.Namespace, trials: int, run_cell: RunCell) -> int:
         notes().print(head, style="bold")
         one = argparse.Namespace(**{**vars(a), "method": cell.method, "dataset": cell.dataset, "name": name})
         try:
-            if run_cell(one) == 130:
-                return 130
+            interrupted = run_cell(one, runs.append) == 130
         except UserError as error:
             failed.append((cell, str(error)))
             notes().print(f"{head} failed: {error}", style="red", soft_wrap=True)
-    _tell(storage, grid, found, failed, a.json)
-    return 1 if failed else 0
+        if interrupted:
+            break
+    rows = [row for cell in found for row in read_rows(storage, cell.run_name(grid))]
+    if a.json:
+        causes = [{"method": c.method, "dataset": c.dataset, "cause": why} for c, why in failed]
+        about = {"grid": grid, "cells": len(found), "interrupted": interrupted, "failed": causes, "runs": runs}
+        print_json({**about, "leaderboard": leaderboard(rows)})
+    elif not interrupted:
+        _show_grid([] if a.dry_run else leaderboard(rows), failed)
+    return 130 if interrupted else 1 if failed else 0
 
 
 def _is_done(storage: Any, name: str, trials: int) -> bool:
@@ -57,85 +69,11 @@ def _is_done(storage: Any, name: str, trials: int) -> bool:
     return begun is not None and len(ended_rows(storage / name)) >= min(begun.trials, trials)
 
 
-def _tell(storage: Any, grid: str, found: Sequence[Cell], failed: Sequence[tuple[Cell, str]], as_json: bool) -> None:
+def _show_grid(entries: list[dict[str, Any]], failed: Sequence[tuple[Cell, str]]) -> None:
     """The grid's own leaderboard, and the cells that failed."""
-    from orchestrator.leaderboard import leaderboard, render
-    from orchestrator.results import read_rows
+    from orchestrator.leaderboard import render
 
-    rows = [row for cell in found for row in read_rows(storage, cell.run_name(grid))]
-    entries = leaderboard(rows)
-    if as_json:
-        print_json(
-            {
-                "grid": grid,
-                "cells": len(found),
-                "failed": [{"method": c.method, "dataset": c.dataset, "cause": why} for c, why in failed],
-                "leaderboard": entries,
-            }
-        )
-        return
     for table in render(entries):
         console().print(table)
     for cell, why in failed:
         console().print(f"failed: {cell.method} on {cell.dataset}: {why}", style="red", soft_wrap=True)
-
-
-def print_plan(a: argparse.Namespace, trials: int) -> None:
-    """Cells, trials, hours and money before a sweep; starts nothing."""
-    from orchestrator.cli.run import changes_of
-    from orchestrator.config import make_settings
-    from orchestrator.data.catalogue import resolve
-    from orchestrator.data.schema import load_manifest
-    from orchestrator.data.tasks import TASKS
-    from orchestrator.grid import cells, estimate
-    from orchestrator.plan import STAND_IN_TRAIN, with_defaults
-    from orchestrator.results import read_rows
-    from orchestrator.space import Space
-    from orchestrator.storage import Storage
-    from orchestrator.sweep import trials_of
-
-    data, changes = Storage(a.data), changes_of(a)
-    rows = read_rows(Storage(a.storage))
-    estimates = []
-    for cell in cells(a.method, a.dataset, data):
-        entry = resolve(cell.dataset, data)
-        settings = with_defaults(make_settings(cell.method, cell.dataset, changes), TASKS[entry.task], changes)
-        images = entry.train if load_manifest(data, cell.dataset) else STAND_IN_TRAIN
-        fixed = {key: settings.flat()[key] for key in changes}
-        points = trials_of(Space(settings, fixed), trials)
-        estimates.append(estimate(cell, points, settings.train.epochs, images, settings.backbone.name, rows))
-    _show(estimates, a)
-
-
-def _show(estimates: Sequence[Any], a: argparse.Namespace) -> None:
-    from rich.table import Table
-
-    known = [e.hours for e in estimates if e.hours is not None]
-    hours, unknown = sum(known), len(estimates) - len(known)
-    money = hours * a.price if a.price else None
-    if a.json:
-        print_json(
-            {
-                "cells": [
-                    {"method": e.cell.method, "dataset": e.cell.dataset, "trials": e.trials, "hours": e.hours}
-                    for e in estimates
-                ],
-                "trials": sum(e.trials for e in estimates),
-                "hours": hours,
-                "unknown": unknown,
-                "money": money,
-            }
-        )
-        return
-    table = Table()
-    for title in ("method", "dataset", "trials", "epochs", "hours at most"):
-        table.add_column(title)
-    for e in estimates:
-        shown = "not measured yet" if e.hours is None else f"{e.hours:.2f}"
-        table.add_row(e.cell.method, e.cell.dataset, str(e.trials), str(e.epochs), shown)
-    out = console()
-    out.print(table)
-    more = f", and {unknown} cells that nothing was measured for" if unknown else ""
-    out.print(f"{len(estimates)} cells, {sum(e.trials for e in estimates)} trials, {hours:.2f} hours of a worker{more}")
-    if money is not None:
-        out.print(f"at {a.price:g} an hour: {money:.2f}")

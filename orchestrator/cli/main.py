@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from orchestrator import __version__
-from orchestrator.cli import data, machine, pretrain, results, run, sweep
+from orchestrator.cli import data, gc, machine, pretrain, results, run, sweep
 from orchestrator.errors import UserError, unknown
 
-VERB_MODULES = (data, run, sweep, results, pretrain, machine)
+VERB_MODULES = (data, run, sweep, results, gc, pretrain, machine)
 
 
 class Parser(argparse.ArgumentParser):

@@ -98,13 +98,19 @@ def pretrain(a: argparse.Namespace) -> int:
 
 def _train(plan: Any, a: argparse.Namespace) -> None:
     from orchestrator import single
+    from orchestrator.alive import Heartbeat, check_alone
     from orchestrator.runtime import session
 
+    check_alone(plan.run, plan.name)
     if a.local or (_gpus() == 1 and plan.settings.train.workers == 1):
-        single.train_here(plan, notes(), keep=True)
+        with Heartbeat(plan.run):
+            single.train_here(plan, notes(), keep=True)
         return
     given = "train.gpus_per_worker" in _changes(a)
-    with session(plan, given, lambda text: notes().print(text, style="dim", soft_wrap=True)) as ray:
+    with (
+        session(plan, given, lambda text: notes().print(text, style="dim", soft_wrap=True)) as ray,
+        Heartbeat(plan.run),
+    ):
         single.train_on_ray(ray.plan, ray.screen, keep=True)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 from orchestrator.cli.common import add_data, add_json, add_storage, add_verb, console, notes, print_json
+from orchestrator.cli.preview import add_dry_run, tell_preview
 from orchestrator.errors import UserError
 
 GALLERY = 8  #: test images that are drawn after a run
@@ -19,6 +21,7 @@ def add_verbs(verbs: Any) -> None:
     p = add_verb(verbs, "train", train, "train one setting of a method", "samsweep train sam_adapter cod10k --epochs 4")
     add_run(p)
     p.add_argument("--local", action="store_true", help="in this process, one rank, without Ray")
+    add_dry_run(p)
 
 
 def add_run(p: argparse.ArgumentParser) -> None:
@@ -72,14 +75,18 @@ def methods(a: argparse.Namespace) -> None:
 def train(a: argparse.Namespace) -> int:
     """Exactly one trial with the settings given, under Ray Train or in this process."""
     from orchestrator import single
+    from orchestrator.alive import Heartbeat
 
     if a.local and str(changes_of(a).get("train.workers", "1")) != "1":
         raise UserError("WORKERS: --local has one rank; leave --local out")
-    plan = plan_of(a, changes_of(a))
+    plan = plan_of(a, changes_of(a), dry=a.dry_run)
+    if a.dry_run:
+        return tell_preview(plan, a, changes_of(a), alone=a.local)
     if a.local:
-        row = single.train_here(plan, notes())
+        with Heartbeat(plan.run):
+            row = single.train_here(plan, notes())
     else:
-        with ray_session(plan, changes_of(a)) as ray:
+        with ray_session(plan, changes_of(a)) as ray, Heartbeat(plan.run):
             row = single.train_on_ray(ray.plan, ray.screen)
     return finish(plan, [row], a, interrupted=False)
 
@@ -122,7 +129,7 @@ def given_changes(named: dict[str, Any], text: str) -> dict[str, Any]:
     return changes
 
 
-def plan_of(a: argparse.Namespace, changes: dict[str, Any], continues: bool = False) -> Any:
+def plan_of(a: argparse.Namespace, changes: dict[str, Any], continues: bool = False, dry: bool = False) -> Any:
     from orchestrator.console import announce
     from orchestrator.plan import make_plan
     from orchestrator.storage import Storage
@@ -137,13 +144,16 @@ def plan_of(a: argparse.Namespace, changes: dict[str, Any], continues: bool = Fa
         a.name,
         note=lambda text: say.print(text, style="dim"),
         continues=continues,
+        dry=dry,
     )
     announce(plan, a.data, say)
     return plan
 
 
-def finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool) -> int:
-    """Leaderboard, checkpoint and overlays of what has just run."""
+def finish(
+    plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool, tell: Callable[[Any], None] = print_json
+) -> int:
+    """Leaderboard, checkpoint and overlays of what has just run; ``tell`` takes them where --json is given."""
     from orchestrator import checkpoint, runfile
     from orchestrator.leaderboard import STAND_IN, trials_table
     from orchestrator.results import TRIALS
@@ -152,7 +162,7 @@ def finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool)
     best = best_row(rows, plan.task.mode)
     gallery = _gallery(plan, best) if best else []
     if a.json:
-        print_json(_summary(plan, rows, best, gallery, interrupted))
+        tell(_summary(plan, rows, best, gallery, interrupted))
     else:
         out = console()
         if plan.stand_in:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.common import add_json, add_storage, add_verb, console, notes, print_json
+from orchestrator.cli.preview import add_dry_run, tell_preview
 from orchestrator.cli.run import add_run, changes_of, finish, plan_of, ray_session, storage_option
 from orchestrator.errors import UserError
 
@@ -27,6 +30,7 @@ def add_verbs(verbs: Any) -> None:
     p.add_argument(
         "--trials", type=int, metavar="N", help=f"in all (default {DEFAULT_TRIALS}); more than before adds some"
     )
+    add_dry_run(p)
     p = add_verb(
         verbs,
         "plan",
@@ -37,6 +41,7 @@ def add_verbs(verbs: Any) -> None:
     add_run(p)
     p.add_argument("--trials", type=int, metavar="N", help=f"of each cell (default {DEFAULT_TRIALS})")
     p.add_argument("--price", type=float, metavar="X", help="of an hour of a worker: prints the money, too")
+    p.add_argument("--at-once", type=int, metavar="N", help="trials side by side (default: as this machine can)")
     p = add_verb(
         verbs,
         "resume",
@@ -47,6 +52,7 @@ def add_verbs(verbs: Any) -> None:
     p.add_argument("name", metavar="NAME", help="of the sweep")
     p.add_argument("--trials", type=int, metavar="N", help="in all (default: as many as before)")
     p.add_argument("--data", metavar="URI", help="where its data lie now (default: where they lay)")
+    add_dry_run(p)
     add_storage(p)
     add_json(p)
     p = add_verb(verbs, "status", status, "how far the sweeps are, and whether anybody runs them", "samsweep status")
@@ -68,17 +74,17 @@ def sweep(a: argparse.Namespace) -> int:
 
 def plan(a: argparse.Namespace) -> None:
     """The cost of a sweep or a grid, before it."""
-    from orchestrator.cli.grid import print_plan
+    from orchestrator.cli.plan import print_plan
 
     print_plan(a, _wanted(a, None))
 
 
-def begin_or_go_on(a: argparse.Namespace) -> int:
-    """One sweep of one method on one dataset."""
+def begin_or_go_on(a: argparse.Namespace, tell: Callable[[Any], None] = print_json) -> int:
+    """One sweep of one method on one dataset; ``tell`` takes what came of it where --json is given."""
     from orchestrator import runfile
     from orchestrator.storage import Storage
 
-    return _sweep(a, changes_of(a), runfile.load(Storage(a.storage), a.name) if a.name else None)
+    return _sweep(a, changes_of(a), runfile.load(Storage(a.storage), a.name) if a.name else None, tell)
 
 
 def resume(a: argparse.Namespace) -> int:
@@ -93,7 +99,12 @@ def resume(a: argparse.Namespace) -> int:
     return _sweep(a, begun.changes, begun)
 
 
-def _sweep(a: argparse.Namespace, changes: dict[str, Any], begun: RunFile | None) -> int:
+def _sweep(
+    a: argparse.Namespace,
+    changes: dict[str, Any],
+    begun: RunFile | None,
+    tell: Callable[[Any], None] = print_json,
+) -> int:
     from orchestrator import runfile
     from orchestrator.alive import Heartbeat
     from orchestrator.console import SweepView
@@ -102,23 +113,29 @@ def _sweep(a: argparse.Namespace, changes: dict[str, Any], begun: RunFile | None
     from orchestrator.sweep import run_sweep, trials_of
 
     wanted = _wanted(a, begun)
-    plan = plan_of(a, changes, continues=begun is not None)
+    plan = plan_of(a, changes, continues=begun is not None, dry=a.dry_run)
     fixed = {k: plan.settings.flat()[k] for k in changes}
     space = Space(plan.settings, fixed)
     trials = trials_of(space, wanted)
     if trials < wanted:
         notes().print(f"the search space has {trials} points in all: {trials} trials")
     now = runfile.describe(plan, changes, space, Storage(a.data), trials)
+    if begun and not plan.fingerprint:  # of a stand-in that a dry run does not draw
+        now = dataclasses.replace(now, fingerprint=begun.fingerprint)
     done = _continue(plan, begun, now) if begun else []
+    if a.dry_run:
+        return tell_preview(plan, a, changes, tell, trials=trials, space=space, done=len(done))
     session = ray_session(
         plan,
         changes,
         begin=lambda: now.save(plan.run),
         advice=f"; go on with: samsweep resume {plan.name}{storage_option(a)}",
     )
-    with session as ray, Heartbeat(plan.run), SweepView(ray.plan, trials, ray.screen, done) as view:
-        outcome = run_sweep(ray.plan, trials, fixed, ray.capacity, ray.folder, view)
-    return finish(plan, outcome.rows, a, outcome.interrupted)
+    with session as ray, Heartbeat(plan.run):
+        at_once = ray.capacity.concurrent(ray.plan.settings.train)
+        with SweepView(ray.plan, trials, ray.screen, done, at_once) as view:
+            outcome = run_sweep(ray.plan, trials, fixed, ray.capacity, ray.folder, view)
+    return finish(plan, outcome.rows, a, outcome.interrupted, tell)
 
 
 def _wanted(a: argparse.Namespace, begun: RunFile | None) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 
 from orchestrator.data.entries import ENTRIES, Entry
-from orchestrator.data.schema import ingested_names, load_manifest
+from orchestrator.data.schema import Manifest, ingested_names, load_manifest
 from orchestrator.errors import UserError, unknown
 from orchestrator.storage import Storage
 
@@ -20,27 +21,30 @@ def find(name: str) -> Entry:
     return CATALOGUE[name]
 
 
-def resolve(name: str, root: Storage) -> Entry:
-    """The entry of a dataset that is in the catalogue, or ingested under ``root``, or both.
+@dataclass(frozen=True)
+class Known:
+    """What is known of a dataset: its entry, and its manifest where it was ingested."""
+
+    entry: Entry
+    manifest: Manifest | None
+
+
+def look_up(name: str, root: Storage) -> Known:
+    """The entry of a dataset that is in the catalogue, or ingested under ``root``, or both; with its manifest.
 
     What was ingested has the last word on task, layout and sizes. Raises UserError for a name that is
-    neither.
+    neither, or a damaged manifest.
     """
-    try:
-        manifest = load_manifest(root, name)
-    except UserError:
-        if name not in CATALOGUE:
-            raise
-        manifest = None
+    manifest = load_manifest(root, name)
     if manifest is None:
         if name in CATALOGUE:
-            return CATALOGUE[name]
+            return Known(CATALOGUE[name], None)
         raise unknown("dataset", name, {*CATALOGUE, *ingested_names(root)})
     base = CATALOGUE.get(name) or Entry(
         name, name, manifest.task, manifest.layout, None, None, DEFAULT_EPOCHS, "", "", "ingested by you"
     )
     sizes = {split: manifest.rows(split) for split in manifest.splits}
-    return dataclasses.replace(
+    entry = dataclasses.replace(
         base,
         task=manifest.task,
         layout=manifest.layout,
@@ -48,3 +52,14 @@ def resolve(name: str, root: Storage) -> Entry:
         val=sizes.get("val"),
         test=sizes.get("test"),
     )
+    return Known(entry, manifest)
+
+
+def resolve(name: str, root: Storage) -> Entry:
+    """The entry alone; that of the catalogue also where the manifest is damaged. Raises UserError as ``look_up``."""
+    try:
+        return look_up(name, root).entry
+    except UserError:
+        if name not in CATALOGUE:
+            raise
+        return CATALOGUE[name]

@@ -215,15 +215,21 @@ def open_dataset(root: Storage, name: str) -> Dataset:
     return Dataset(root, manifest)
 
 
+def held_out_count(images: int, fraction: float) -> int:
+    """How many images ``holdout`` takes: the fraction, but at least 8 where that is no more than a quarter of them.
+
+    Where there are groups, it is about so many.
+    """
+    return max(round(images * fraction), min(8, images // 4))
+
+
 def holdout(split: DataSplit, fraction: float, seed: int) -> tuple[DataSplit, DataSplit]:
     """Cut a split into (train, validation) by seed, groups kept whole.
 
-    Validation takes ``fraction`` of the images, but at least 8 where that is no more than a quarter of
-    them. Raises UserError for fewer than two images or groups.
+    Validation takes ``held_out_count`` images. Raises UserError for fewer than two images or groups.
     """
     n = len(split)
-    count = max(round(n * fraction), min(8, n // 4))
-    val = held_out(split.ids(), split.groups(), count, seed)
+    val = held_out(split.ids(), split.groups(), held_out_count(n, fraction), seed)
     if not val:
         raise UserError(
             f"split '{split.name}': too little to hold out a validation part (images: {n}, all of one group); "

@@ -150,6 +150,10 @@ class Manifest:
         """The shards of all splits, in order."""
         return [shard for shards in self.splits.values() for shard in shards]
 
+    def size(self) -> int:
+        """The bytes of all shards."""
+        return sum(shard.bytes for shard in self.shards())
+
     def to_json(self) -> str:
         """As it is written; ``from_json`` reads it."""
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
