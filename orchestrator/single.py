@@ -3,33 +3,48 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
+import torch
 from rich.console import Console
 
 from orchestrator.build import pick_device
 from orchestrator.console import EpochView
+from orchestrator.cores import rank_threads
 from orchestrator.errors import UserError
 from orchestrator.job import STATE_FILE, Job, run_job
 from orchestrator.patience import patiently
 from orchestrator.plan import Plan
 from orchestrator.ranks import Ranks
-from orchestrator.results import TRIALS, Row, make_row, write_row
+from orchestrator.results import SEARCH, TRIALS, Row, make_row, write_row
 
 TRIAL = "single"  #: the trial's name where there is only one
 
 
-def train_here(plan: Plan, screen: Console, keep: bool = False) -> Row:
-    """Train in this process with one rank; needs no Ray.
+@dataclass(frozen=True)
+class Errand:
+    """Why a trial is trained outside of a search."""
+
+    trial: str = TRIAL
+    role: str = SEARCH
+    of: str | None = None  #: RUN/TRIAL, whose settings it has
+    until: int = 0  #: the epoch after which it stops untested, as ASHA would have it; 0: none
+
+
+def train_here(plan: Plan, screen: Console, keep: bool = False, errand: Errand = Errand()) -> Row:
+    """Train in this process with one rank; needs no Ray. On a CPU the result is the one under Ray, to the last bit.
 
     With ``keep`` the state after each epoch stays in the trial's folder until the run is complete, and a
     second call takes it up.
     """
     epochs: list[dict[str, Any]] = []
-    trial = plan.run / TRIALS / TRIAL
+    trial = plan.run / TRIALS / errand.trial
+    device = pick_device()
 
     def report(record: dict[str, Any] | None, folder: Path | None) -> None:
         if keep and folder:
@@ -45,15 +60,15 @@ def train_here(plan: Plan, screen: Console, keep: bool = False) -> Row:
             if keep and patiently(lambda: trial.exists(STATE_FILE)):
                 state.write_bytes(patiently(lambda: trial.read(STATE_FILE)))
             resume = state.parent if state.exists() else None
-            run_job(_job(plan), Ranks(), pick_device(), report, resume, view.steps)
+            run_job(_job(plan, errand), Ranks(), device, report, resume, view.steps)
 
-    with EpochView(plan, screen) as view:
-        row = _recorded(plan, epochs, fit)
+    with EpochView(plan, screen) as view, _threads(plan, device):
+        row = _recorded(plan, errand, epochs, fit)
     patiently(lambda: trial.remove(STATE_FILE))
     return row
 
 
-def train_on_ray(plan: Plan, screen: IO[str], keep: bool = False) -> Row:
+def train_on_ray(plan: Plan, screen: IO[str], keep: bool = False, errand: Errand = Errand()) -> Row:
     """Train with Ray Train's DDP workers; ``keep`` as in ``train_here``."""
     import ray
 
@@ -61,14 +76,15 @@ def train_on_ray(plan: Plan, screen: IO[str], keep: bool = False) -> Row:
     from orchestrator.trial import RAY_FOLDER, TrialFailed, fit, opened
 
     epochs: list[dict[str, Any]] = []
-    mailbox, ray_folder = open_mailbox(), plan.run / TRIALS / TRIAL / RAY_FOLDER
+    trial, mailbox = errand.trial, open_mailbox()
+    ray_folder = plan.run / TRIALS / trial / RAY_FOLDER
 
     def follow() -> None:
         # in a process of its own: there is no other way to stop Ray Train at the first failure
-        driver = ray.remote(num_cpus=0, max_retries=0)(fit).remote(_job(plan), TRIAL, mailbox)
+        driver = ray.remote(num_cpus=0, max_retries=0)(fit).remote(_job(plan, errand), trial, mailbox)
         try:
             while True:
-                letter = mailbox.take.remote(TRIAL)
+                letter = mailbox.take.remote(trial)
                 ready, _ = ray.wait([letter, driver])
                 if letter not in ready and not ray.wait([letter], timeout=5)[0]:
                     raise TrialFailed("the driver's process died; see ray.log")
@@ -84,11 +100,12 @@ def train_on_ray(plan: Plan, screen: IO[str], keep: bool = False) -> Row:
             # Ray 2.60 aborts this process where a task is cancelled by force just while it ends by itself
             if not ray.wait([driver], timeout=3)[0]:
                 ray.cancel(driver, force=True)
+            ray.kill(mailbox)
             if not keep:
                 patiently(ray_folder.remove)
 
     with EpochView(plan, Console(file=screen, markup=False, highlight=False)) as view:
-        row = _recorded(plan, epochs, follow)
+        row = _recorded(plan, errand, epochs, follow)
     patiently(ray_folder.remove)
     return row
 
@@ -100,11 +117,24 @@ def _add(epochs: list[dict[str, Any]], record: dict[str, Any]) -> None:
     epochs.append(record)
 
 
-def _job(plan: Plan) -> Job:
-    return Job(plan.settings.flat(), plan.data.uri, (plan.run / TRIALS / TRIAL).uri, plan.fingerprint)
+def _job(plan: Plan, errand: Errand) -> Job:
+    folder = plan.run / TRIALS / errand.trial
+    return Job(plan.settings.flat(), plan.data.uri, folder.uri, plan.fingerprint, errand.until)
 
 
-def _recorded(plan: Plan, epochs: list[dict[str, Any]], fit: Callable[[], None]) -> Row:
+@contextmanager
+def _threads(plan: Plan, device: torch.device) -> Iterator[None]:
+    """As many of torch's threads as a rank under Ray has; beside a GPU, which does the sums, all of them."""
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(rank_threads(plan.settings.train.cpus_per_worker))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _recorded(plan: Plan, errand: Errand, epochs: list[dict[str, Any]], fit: Callable[[], None]) -> Row:
     """Run ``fit`` and write the trial's row, also when it fails or is interrupted.
 
     Raises:
@@ -115,11 +145,20 @@ def _recorded(plan: Plan, epochs: list[dict[str, Any]], fit: Callable[[], None])
     reason: str | None = "interrupted by the user"
     try:
         fit()
-        status, reason = "completed", None
+        status, reason = "pruned" if errand.until else "completed", None
     except Exception as error:
         status, reason = "failed", (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"run '{plan.name}' failed: {reason}") from error
     finally:
-        row = make_row(plan, TRIAL, status, epochs, seconds=time.time() - began, cause=reason)
+        row = make_row(
+            plan,
+            errand.trial,
+            status,
+            epochs,
+            seconds=time.time() - began,
+            cause=reason,
+            role=errand.role,
+            of=errand.of,
+        )
         write_row(plan.run, row)
     return row

@@ -18,6 +18,7 @@ import fsspec
 
 from orchestrator.errors import UserError
 from orchestrator.patience import PATIENCE, patiently
+from orchestrator.redact import redact
 
 ASIDE = "aside"  #: what a file is called that has no name yet
 SPOOL_BYTES = 64 * 2**20  #: what a remote write keeps in memory before it turns to a temporary file
@@ -39,7 +40,7 @@ class Storage:
         if "://" not in self.uri or self.uri.startswith("file://"):
             plain = Path(self.uri.removeprefix("file://") or "/").expanduser().absolute()
             object.__setattr__(self, "uri", str(plain))
-        elif "@" in self.uri.split("://", 1)[1].split("/", 1)[0]:
+        elif "@" in self.uri.split("://", 1)[1].split("/", 1)[0] or redact(self.uri) != self.uri:
             raise UserError("a storage URI must not carry a secret; use AWS_ACCESS_KEY_ID and the like")
         object.__setattr__(self, "uri", self.uri.rstrip("/") or "/")
 

@@ -10,6 +10,7 @@ import ray.train
 import ray.train.torch
 import torch
 
+from orchestrator.cores import rank_threads
 from orchestrator.engine import OnStep
 from orchestrator.job import Job, run_job
 from orchestrator.ranks import Ranks
@@ -22,7 +23,7 @@ def train_loop(config: dict[str, Any]) -> None:
     """Ray Train's loop per worker. ``config``: ``job`` (a ``Job``'s fields), ``mailbox`` and ``trial``."""
     context = ray.train.get_context()
     job = Job(**config["job"])
-    torch.set_num_threads(max(1, int(job.settings["train.cpus_per_worker"])))
+    torch.set_num_threads(rank_threads(job.settings["train.cpus_per_worker"]))
 
     def report(record: dict[str, Any] | None, folder: Path | None) -> None:
         # a barrier: every rank reports whenever one does, only the first with a folder

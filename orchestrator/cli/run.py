@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 from typing import Any
 
@@ -133,7 +134,14 @@ def plan_of(a: argparse.Namespace, changes: dict[str, Any], continues: bool = Fa
         continues=continues,
     )
     announce(plan, a.data, say)
-    return plan
+    return with_command(plan, a)
+
+
+def with_command(plan: Any, a: argparse.Namespace) -> Any:
+    """The plan with what the user typed."""
+    from orchestrator.provenance import command
+
+    return dataclasses.replace(plan, command=command(a.words))
 
 
 def finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool) -> int:
