@@ -24,8 +24,20 @@ ROOT = Path(__file__).resolve().parents[1]  #: of the checkout, where there is o
 CODE = ("orchestrator", "methods", "search_spaces")
 CPU_INFO = Path("/proc/cpuinfo")
 #: What a result depends on.
-PACKAGES = ("torch", "torchvision", "segment-anything", "ray", "optuna", "pyarrow", "numpy", "scipy", "pillow")
-PACKAGES += ("simplejpeg", "opencv-python-headless", "pysodmetrics")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "segment-anything",
+    "ray",
+    "optuna",
+    "pyarrow",
+    "numpy",
+    "scipy",
+    "pillow",
+    "simplejpeg",
+    "opencv-python-headless",
+    "pysodmetrics",
+)
 
 
 def origin(device: torch.device, dtype: torch.dtype, backbone: str) -> dict[str, Any]:
@@ -88,7 +100,9 @@ def code_version() -> str:
         return f"{orchestrator.__version__}+{told}"
     if not _is_checkout():
         return orchestrator.__version__
-    return f"{orchestrator.__version__}+{_git('describe', '--always', '--dirty', '--tags').decode().strip() or 'unknown'}"
+    return (
+        f"{orchestrator.__version__}+{_git('describe', '--always', '--dirty', '--tags').decode().strip() or 'unknown'}"
+    )
 
 
 @cache

@@ -228,13 +228,15 @@ def read_rows(storage: Storage, run: str | None = None) -> list[dict[str, Any]]:
     Raises:
         UserError: a row cannot be read.
     """
-    rows = []
-    for name in [run] if run else storage.names():
-        for trial in (storage / name).names(TRIALS):
-            path = f"{name}/{TRIALS}/{trial}/{FILE}"
-            if storage.exists(path):
-                rows.append(_read(storage, path))
-    return rows
+    runs = [run] if run else storage.names()
+    found = (read_row(storage, name, trial) for name in runs for trial in (storage / name).names(TRIALS))
+    return [row for row in found if row is not None]
+
+
+def read_row(storage: Storage, run: str, trial: str) -> dict[str, Any] | None:
+    """The row of one trial as ``read_rows`` gives it; None where there is none (yet)."""
+    path = f"{run}/{TRIALS}/{trial}/{FILE}"
+    return _read(storage, path) if storage.exists(path) else None
 
 
 def _read(storage: Storage, path: str) -> dict[str, Any]:

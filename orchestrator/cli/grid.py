@@ -24,6 +24,7 @@ def sweep_grid(a: argparse.Namespace, trials: int, run_cell: RunCell) -> int:
     interrupted.
     """
     from orchestrator.grid import cells
+    from orchestrator.seeds import has_seeds
     from orchestrator.storage import Storage
 
     storage = Storage(a.storage)
@@ -33,7 +34,7 @@ def sweep_grid(a: argparse.Namespace, trials: int, run_cell: RunCell) -> int:
     failed: list[tuple[Cell, str]] = []
     for number, cell in enumerate(found, 1):
         name, head = cell.run_name(grid), f"[{number}/{len(found)}] {cell.method} on {cell.dataset}"
-        if _is_done(storage, name, trials):
+        if _is_done(storage, name, trials) and (not a.seeds or has_seeds(storage, name, a.seeds)):
             notes().print(f"{head}: done before")
             continue
         notes().print(head, style="bold")
@@ -61,8 +62,10 @@ def _tell(storage: Any, grid: str, found: Sequence[Cell], failed: Sequence[tuple
     """The grid's own leaderboard, and the cells that failed."""
     from orchestrator.leaderboard import leaderboard, render
     from orchestrator.results import read_rows
+    from orchestrator.seeds import SUFFIX
 
-    rows = [row for cell in found for row in read_rows(storage, cell.run_name(grid))]
+    runs = [cell.run_name(grid) + suffix for cell in found for suffix in ("", SUFFIX)]
+    rows = [row for run in runs for row in read_rows(storage, run)]
     entries = leaderboard(rows)
     if as_json:
         print_json(
@@ -102,7 +105,7 @@ def print_plan(a: argparse.Namespace, trials: int) -> None:
         settings = with_defaults(make_settings(cell.method, cell.dataset, changes), TASKS[entry.task], changes)
         images = entry.train if load_manifest(data, cell.dataset) else STAND_IN_TRAIN
         fixed = {key: settings.flat()[key] for key in changes}
-        points = trials_of(Space(settings, fixed), trials)
+        points = trials_of(Space(settings, fixed), trials) + (a.seeds or 0)
         estimates.append(estimate(cell, points, settings.train.epochs, images, settings.backbone.name, rows))
     _show(estimates, a)
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from orchestrator import __version__
-from orchestrator.cli import data, machine, pretrain, results, run, sweep
+from orchestrator.cli import data, machine, pretrain, replay, results, run, seeds, sweep
 from orchestrator.errors import UserError, unknown
 from orchestrator.redact import redact
 
-VERB_MODULES = (data, run, sweep, results, pretrain, machine)
+VERB_MODULES = (data, run, sweep, seeds, replay, results, pretrain, machine)
 
 
 class Parser(argparse.ArgumentParser):

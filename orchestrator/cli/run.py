@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shlex
 from typing import Any
 
-from orchestrator.cli.common import add_data, add_json, add_storage, add_verb, console, notes, print_json
+from orchestrator.cli.common import (
+    add_data,
+    add_json,
+    add_storage,
+    add_verb,
+    check_local,
+    console,
+    notes,
+    print_json,
+    storage_option,
+)
+from orchestrator.cli.seeds import SeedsRun, add_seeds, seeds_here, seeds_on
 from orchestrator.errors import UserError
 
 GALLERY = 8  #: test images that are drawn after a run
@@ -29,6 +39,7 @@ def add_run(p: argparse.ArgumentParser) -> None:
     p.add_argument("--backbone", metavar="SIZE", help="vit_t (default), vit_b, vit_l or vit_h")
     p.add_argument("--workers", metavar="N", help="DDP ranks of a trial (default 1)")
     p.add_argument("--seed", metavar="N", help="default 0")
+    add_seeds(p, "afterwards, the best settings with N more seeds: mean and spread")
     p.add_argument("--set", default="", metavar='"KEY=VALUE ..."', help="any setting; fixes it in a sweep")
     p.add_argument("--name", metavar="NAME", help="of the run (default: method, dataset and time)")
     add_data(p)
@@ -74,15 +85,16 @@ def train(a: argparse.Namespace) -> int:
     """Exactly one trial with the settings given, under Ray Train or in this process."""
     from orchestrator import single
 
-    if a.local and str(changes_of(a).get("train.workers", "1")) != "1":
-        raise UserError("WORKERS: --local has one rank; leave --local out")
+    check_local(a, changes_of(a).get("train.workers", 1))
     plan = plan_of(a, changes_of(a))
     if a.local:
         row = single.train_here(plan, notes())
+        seeds = seeds_here(a, plan) if a.seeds else None
     else:
         with ray_session(plan, changes_of(a)) as ray:
             row = single.train_on_ray(ray.plan, ray.screen)
-    return finish(plan, [row], a, interrupted=False)
+            seeds = seeds_on(a, ray) if a.seeds else None
+    return finish(plan, [row], a, interrupted=False, seeds=seeds)
 
 
 def ray_session(plan: Any, changes: dict[str, Any], **more: Any) -> Any:
@@ -144,8 +156,8 @@ def with_command(plan: Any, a: argparse.Namespace) -> Any:
     return dataclasses.replace(plan, command=command(a.words))
 
 
-def finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool) -> int:
-    """Leaderboard, checkpoint and overlays of what has just run."""
+def finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool, seeds: SeedsRun | None = None) -> int:
+    """Leaderboard, checkpoint and overlays of what has just run, and the ``seeds`` of its best trial."""
     from orchestrator import checkpoint
     from orchestrator.leaderboard import STAND_IN, trials_table
     from orchestrator.results import TRIALS
@@ -154,12 +166,15 @@ def finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool)
     best = best_row(rows, plan.task.mode)
     gallery = _gallery(plan, best) if best else []
     if a.json:
-        print_json(_summary(plan, rows, best, gallery, interrupted))
+        more = {"seeds": seeds.to_json()} if seeds else {}
+        print_json(_summary(plan, rows, best, gallery, interrupted) | more)
     else:
         out = console()
         if plan.stand_in:
             out.print(f"{STAND_IN}: drawn pictures, not comparable with the paper", style="bold red")
         out.print(trials_table(rows, plan.task.objective, plan.task.metrics, plan.task.mode))
+        if seeds:
+            seeds.show()
         if best:
             folder = plan.run / TRIALS / best.trial
             out.print(f"best checkpoint  {folder.path(checkpoint.FILE)}", soft_wrap=True)
@@ -176,12 +191,7 @@ def finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool)
     if not best:
         cause = next((r.cause for r in rows if r.cause), "no trial completed")
         raise UserError(f"run '{plan.name}' has no completed trial: {cause}")
-    return 0
-
-
-def storage_option(a: argparse.Namespace) -> str:
-    """The option by which another command finds these results."""
-    return f" --storage {shlex.quote(a.storage)}" if a.storage != "results" else ""
+    return seeds.code if seeds else 0
 
 
 def _gallery(plan: Any, best: Any) -> list[str]:

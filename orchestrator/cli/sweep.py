@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.common import add_json, add_storage, add_verb, console, notes, print_json
-from orchestrator.cli.run import add_run, changes_of, finish, plan_of, ray_session, storage_option
+from orchestrator.cli.common import add_json, add_storage, add_verb, console, notes, print_json, storage_option
+from orchestrator.cli.run import add_run, changes_of, finish, plan_of, ray_session
+from orchestrator.cli.seeds import add_seeds, seeds_on
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def add_verbs(verbs: Any) -> None:
     )
     p.add_argument("name", metavar="NAME", help="of the sweep")
     p.add_argument("--trials", type=int, metavar="N", help="in all (default: as many as before)")
+    add_seeds(p, "afterwards, the best settings with N more seeds")
     p.add_argument("--data", metavar="URI", help="where its data lie now (default: where they lay)")
     add_storage(p)
     add_json(p)
@@ -99,7 +101,7 @@ def _sweep(a: argparse.Namespace, changes: dict[str, Any], begun: RunFile | None
     from orchestrator.console import SweepView
     from orchestrator.space import Space
     from orchestrator.storage import Storage
-    from orchestrator.sweep import run_sweep, trials_of
+    from orchestrator.sweep import best_row, run_sweep, trials_of
 
     wanted = _wanted(a, begun)
     plan = plan_of(a, changes, continues=begun is not None)
@@ -116,9 +118,12 @@ def _sweep(a: argparse.Namespace, changes: dict[str, Any], begun: RunFile | None
         begin=lambda: now.save(plan.run),
         advice=f"; go on with: samsweep resume {plan.name}{storage_option(a)}",
     )
-    with session as ray, Heartbeat(plan.run), SweepView(ray.plan, trials, ray.screen, done) as view:
-        outcome = run_sweep(ray.plan, trials, fixed, ray.capacity, ray.folder, view)
-    return finish(plan, outcome.rows, a, outcome.interrupted)
+    with session as ray, Heartbeat(plan.run):
+        with SweepView(ray.plan, trials, ray.screen, done) as view:
+            outcome = run_sweep(ray.plan, trials, fixed, ray.capacity, ray.folder, view)
+        best = None if outcome.interrupted else best_row(outcome.rows, plan.task.mode)
+        seeds = seeds_on(a, ray) if a.seeds and best else None
+    return finish(plan, outcome.rows, a, outcome.interrupted, seeds)
 
 
 def _wanted(a: argparse.Namespace, begun: RunFile | None) -> int:
