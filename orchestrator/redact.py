@@ -11,8 +11,8 @@ _KEY = (
     r"(?:auth|session|access|security|refresh|bearer)[_-]?token|(?<![\w.-])token)"
 )
 _PATTERNS = (
-    # what stands before the host: scheme://user:password@host
-    (re.compile(r"(\w[\w+.-]*://)[^\s/@'\"]+@"), rf"\1{STRUCK}@"),
+    # what stands before the host: scheme://user:password@host; a path that was made of one has a single slash
+    (re.compile(r"(\w[\w+.-]*:/{1,2})[^\s/@'\"]+@"), rf"\1{STRUCK}@"),
     (re.compile(rf"({_KEY}\s*[=:]\s*)[^\s&'\",;]+", re.IGNORECASE), rf"\1{STRUCK}"),
     (re.compile(rf"(--{_KEY}\s+)[^\s-]\S*", re.IGNORECASE), rf"\1{STRUCK}"),
     # the shapes of AWS's key ids, of GitHub's and of Hugging Face's tokens

@@ -85,7 +85,7 @@ def has_seeds(storage: Storage, run: str, count: int) -> bool:
 def _best(storage: Storage, run: str) -> dict[str, Any]:
     """The trial whose settings are taken."""
     if run not in (runs := storage.names()):
-        raise unknown(f"run under {storage.uri}", run, runs)
+        raise unknown("run", run, runs) if runs else UserError(f"{storage.uri}: no run is there yet")
     rows = read_rows(storage, run)
     done = [r for r in rows if r["status"] == "completed" and r["role"] == SEARCH and math.isfinite(r["best"])]
     if not done:

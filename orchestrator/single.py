@@ -62,7 +62,7 @@ def train_here(plan: Plan, screen: Console, keep: bool = False, errand: Errand =
             resume = state.parent if state.exists() else None
             run_job(_job(plan, errand), Ranks(), device, report, resume, view.steps)
 
-    with EpochView(plan, screen) as view, _threads(plan, device):
+    with EpochView(plan, screen) as view, _as_a_rank(plan, device):
         row = _recorded(plan, errand, epochs, fit)
     patiently(lambda: trial.remove(STATE_FILE))
     return row
@@ -123,8 +123,11 @@ def _job(plan: Plan, errand: Errand) -> Job:
 
 
 @contextmanager
-def _threads(plan: Plan, device: torch.device) -> Iterator[None]:
-    """As many of torch's threads as a rank under Ray has; beside a GPU, which does the sums, all of them."""
+def _as_a_rank(plan: Plan, device: torch.device) -> Iterator[None]:
+    """This process computes as a rank under Ray does: as many of torch's threads, and as before once it is over.
+
+    Beside a GPU, which does the sums, all threads stay.
+    """
     before = torch.get_num_threads()
     if device.type == "cpu":
         torch.set_num_threads(rank_threads(plan.settings.train.cpus_per_worker))
@@ -132,6 +135,7 @@ def _threads(plan: Plan, device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+        torch.set_flush_denormal(False)  # which the engine sets
 
 
 def _recorded(plan: Plan, errand: Errand, epochs: list[dict[str, Any]], fit: Callable[[], None]) -> Row:
