@@ -77,7 +77,9 @@ def plan_seeds(storage: Storage, run: str, count: int, data: str | None = None) 
 
 
 def has_seeds(storage: Storage, run: str, count: int) -> bool:
-    """Whether ``count`` seeds of a run's best trial are over."""
+    """Whether ``count`` seeds of a run's best trial are over; also where there is no trial to run seeds of."""
+    if not _searched(read_rows(storage, run)):
+        return True
     rows = [read_row(storage, f"{run}{SUFFIX}", trial) for trial in _trials(_best(storage, run), count)]
     return all(row is not None and row["status"] != "stopped" for row in rows)
 
@@ -87,11 +89,15 @@ def _best(storage: Storage, run: str) -> dict[str, Any]:
     if run not in (runs := storage.names()):
         raise unknown("run", run, runs) if runs else UserError(f"{storage.uri}: no run is there yet")
     rows = read_rows(storage, run)
-    done = [r for r in rows if r["status"] == "completed" and r["role"] == SEARCH and math.isfinite(r["best"])]
-    if not done:
+    if not (done := _searched(rows)):
         why = "it holds seeds or a replay" if any(r["role"] != SEARCH for r in rows) else "none has completed"
         raise UserError(f"run '{run}' has no trial to take settings from: {why}; name a sweep or a training")
     return min(done, key=lambda r: rank(TASKS[r["task"]].mode, r["best"], r["trial"]))
+
+
+def _searched(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The completed trials of a search."""
+    return [r for r in rows if r["status"] == "completed" and r["role"] == SEARCH and math.isfinite(r["best"])]
 
 
 def _trials(best: dict[str, Any], count: int) -> dict[str, int]:

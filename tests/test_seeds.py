@@ -100,6 +100,8 @@ def test_train_runs_seeds_afterwards(here: Path, tiny_data: Path, capsys: pytest
     told = json.loads(capsys.readouterr().out)
     assert told["seeds"]["n"] == 2 and told["seeds"]["std"]["mdice"] == 0, "nothing is trained: no spread"
     assert told["seeds"]["run"] == "zero-seeds"
+    assert not (here / "results/zero-seeds/alive.json").exists(), "nobody drives it any more"
+    assert has_seeds(Storage("results"), "nothing completed", 2), "a cell of a grid whose trials all failed"
     assert has_seeds(Storage("results"), "zero", 2) and not has_seeds(Storage("results"), "zero", 3)
     row = read_row(Storage("results"), "zero-seeds", "single-s01")
     assert row is not None and row["command"].startswith("samsweep train sam tiny --local --name zero --seeds 2 --json")

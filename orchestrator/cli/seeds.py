@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +87,7 @@ class SeedsRun:
 
 
 def seeds(a: argparse.Namespace) -> int:
-    from orchestrator.alive import Heartbeat, check_alone
+    from orchestrator.alive import check_alone
     from orchestrator.cli.run import ray_session
     from orchestrator.seeds import DEFAULT_SEEDS
     from orchestrator.storage import Storage
@@ -100,7 +101,7 @@ def seeds(a: argparse.Namespace) -> int:
         done = _run_here(a, wanted)
     else:
         advice = f"; go on with: {_advice(a, wanted)}"
-        with ray_session(plan, plan.settings.flat(), advice=advice) as ray, Heartbeat(plan.run):
+        with ray_session(plan, plan.settings.flat(), advice=advice) as ray:
             done = _run_on(a, ray, wanted)
     if a.json:
         print_json(done.to_json())
@@ -144,10 +145,14 @@ def _run_here(a: argparse.Namespace, wanted: Seeds) -> SeedsRun:
 
 def _run(a: argparse.Namespace, wanted: Seeds, train: Callable[..., Row], say: Callable[[str], None]) -> SeedsRun:
     """An interrupt leaves the rows of those that are over."""
+    from orchestrator.alive import Heartbeat, check_alone
     from orchestrator.seeds import run_seeds
 
+    run = wanted.plan.run
+    check_alone(run, wanted.plan.name)
     try:
-        return SeedsRun(wanted, run_seeds(wanted, train, say), False, _advice(a, wanted))
+        with Heartbeat(run) if wanted.missing() else nullcontext():
+            return SeedsRun(wanted, run_seeds(wanted, train, say), False, _advice(a, wanted))
     except KeyboardInterrupt:
         return SeedsRun(wanted, wanted.rows(), True, _advice(a, wanted))
 
