@@ -16,11 +16,11 @@ DATA ?= data
 STORAGE ?= results
 RUN_OPTIONS = $(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(BACKBONE),--backbone '$(BACKBONE)') \
 	$(if $(WORKERS),--workers '$(WORKERS)') $(if $(SEED),--seed '$(SEED)') $(if $(NAME),--name '$(NAME)') \
-	--data '$(DATA)' --storage '$(STORAGE)' --set '$(SET)'
+	$(if $(SEEDS),--seeds '$(SEEDS)') --data '$(DATA)' --storage '$(STORAGE)' --set '$(SET)'
 DRY = $(if $(DRY_RUN),--dry-run)
 
 # A mistyped variable would be ignored silently.
-KNOWN := METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED NAME SET SOURCE LAYOUT RUN IMAGES OUT WEIGHTS REAL SCENES RECIPE PAIRS PYTHON PRUNED DRY_RUN PRICE AT_ONCE
+KNOWN := METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED SEEDS NAME SET SOURCE LAYOUT RUN IMAGES OUT WEIGHTS REAL SCENES RECIPE PAIRS PYTHON PRUNED DRY_RUN PRICE AT_ONCE
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $(v))),$(v)))
 ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
 $(error unknown variable $(filter-out $(KNOWN),$(GIVEN)); known: $(KNOWN))
@@ -30,7 +30,7 @@ endif
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo '  variables: METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED NAME SET="train.lr=1e-4 ..."'
+	@echo '  variables: METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED SEEDS NAME SET="train.lr=1e-4 ..."'
 
 .PHONY: sweep
 sweep: $(VENV)/.installed ## search a method's hyper-parameters: make sweep METHOD=mca DATASET=cod10k
@@ -38,7 +38,8 @@ sweep: $(VENV)/.installed ## search a method's hyper-parameters: make sweep METH
 
 .PHONY: resume
 resume: $(VENV)/.installed ## go on with a sweep that was cut off: make resume NAME=... (TRIALS=12 adds trials)
-	@$(SAMSWEEP) resume '$(NAME)' $(if $(TRIALS),--trials '$(TRIALS)') --storage '$(STORAGE)' $(DRY)
+	@$(SAMSWEEP) resume '$(NAME)' $(if $(TRIALS),--trials '$(TRIALS)') $(if $(SEEDS),--seeds '$(SEEDS)') \
+		--storage '$(STORAGE)' $(DRY)
 
 .PHONY: plan
 plan: $(VENV)/.installed ## what a sweep or a grid will cost: make plan METHOD=all DATASET=all PRICE=2
@@ -48,6 +49,14 @@ plan: $(VENV)/.installed ## what a sweep or a grid will cost: make plan METHOD=a
 .PHONY: train
 train: $(VENV)/.installed ## train one setting: make train METHOD=sam_adapter DATASET=cod10k
 	@$(SAMSWEEP) train '$(METHOD)' '$(DATASET)' $(RUN_OPTIONS) $(DRY)
+
+.PHONY: seeds
+seeds: $(VENV)/.installed ## a run's best settings with more seeds, mean and spread: make seeds RUN=NAME SEEDS=5
+	@$(SAMSWEEP) seeds '$(RUN)' $(if $(SEEDS),--seeds '$(SEEDS)') --storage '$(STORAGE)'
+
+.PHONY: replay
+replay: $(VENV)/.installed ## run a recorded trial again and compare every number: make replay RUN=NAME/TRIAL
+	@$(SAMSWEEP) replay '$(RUN)' --storage '$(STORAGE)'
 
 .PHONY: ingest
 ingest: $(VENV)/.installed ## turn a folder into shards: make ingest DATASET=cod10k SOURCE=DIR

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -33,6 +34,13 @@ def dump(method: Method, record: Record) -> bytes:
     """The bytes of a checkpoint: the trained weights and the record."""
     text = json.dumps(asdict(record), sort_keys=True)
     return safetensors.torch.save(method.trained_state(), metadata={_KEY: text})
+
+
+def write(storage: Storage, method: Method, record: Record) -> str:
+    """Put a checkpoint into a trial's folder; returns its sha256."""
+    data = dump(method, record)
+    storage.write(FILE, data)
+    return hashlib.sha256(data).hexdigest()
 
 
 def read(storage: Storage, name: str = FILE) -> tuple[Record, dict[str, Tensor]]:

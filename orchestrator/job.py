@@ -24,6 +24,7 @@ from orchestrator.errors import UserError
 from orchestrator.metrics import MASK_METRICS
 from orchestrator.patience import patiently
 from orchestrator.prompted import evaluate_prompts
+from orchestrator.provenance import origin
 from orchestrator.ranks import Ranks
 from orchestrator.storage import Storage
 
@@ -42,6 +43,7 @@ class Job:
     data: str  #: URI of the root that holds the dataset
     trial: str  #: URI of the trial's folder
     fingerprint: str  #: of the dataset, as it was when the run or the sweep began
+    until: int = 0  #: the epoch after which to stop untested, as ASHA would; 0: none
 
     @property
     def name(self) -> str:
@@ -121,6 +123,8 @@ def run_job(
         if ranks.first:
             now = patiently(lambda: load_manifest(Storage(job.data), settings.dataset))
             _check_unchanged(job, settings, now)
+        if ranks.first and len(history) + 1 == start:
+            record["origin"] = origin(device, engine.dtype, backbone)
         began = time.perf_counter()
         record["val"] = _measure(engine, task, val, task.metrics)
         record["chosen_on"] = chosen_on
@@ -129,7 +133,7 @@ def run_job(
             about = checkpoint.Record(
                 job.settings, backbone, dataset.manifest.fingerprint, record["epoch"], record["val"]
             )
-            Storage(job.trial).write(checkpoint.FILE, checkpoint.dump(method, about))
+            record["checkpoint"] = checkpoint.write(Storage(job.trial), method, about)
         record["best_epoch"], record["objective"] = best.epoch, record["val"][task.objective]
         record["best"] = best.value
         record["eval_seconds"] = time.perf_counter() - began
@@ -141,7 +145,7 @@ def run_job(
             record["eval_seconds"] = time.perf_counter() - began
         if len(history) == start > 1:
             record["earlier"] = history[:-1]
-        if not report(record) or last:
+        if not report(record) or last or 0 < job.until <= record["epoch"]:
             return
 
 

@@ -12,17 +12,24 @@ from methods import registry
 from orchestrator.data.published import PUBLISHED
 from orchestrator.data.tasks import TASKS
 from orchestrator.metrics import METRICS
+from orchestrator.noise import LEVEL, Spread, spread, within_noise
+from orchestrator.results import SEARCH, SEED
 
 STAND_IN = "STAND-IN"
 #: What two trials must share to be comparable: another fingerprint is another data set, whatever its name.
-GROUP = ("dataset", "stand_in", "data_fingerprint", "method", "backbone", "chosen_on")
+SAME_DATA = ("dataset", "stand_in", "data_fingerprint")
+GROUP = (*SAME_DATA, "method", "backbone", "chosen_on")
+#: Behind a number that seeds alone may tell from the best one.
+ALIKE = "≈"
 
 
 def leaderboard(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """One entry for each dataset, stand-in or not, method and backbone: its best completed trial.
 
     The trial is chosen by the split that its sweep chose on; ``test`` is what it then reached on the test
-    split. Entries are sorted by dataset, then best first.
+    split. Where its settings were run with more seeds, ``mean`` and ``std`` (of the sample) of their tests, and
+    ``n``, how many there are; ``within_noise`` says whether the best entry of the data set can be told apart
+    from it. Entries are sorted by dataset, then best first. Replays count nowhere.
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
@@ -30,14 +37,17 @@ def leaderboard(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         groups.setdefault(key, []).append(row)
     entries = [entry for group in groups.values() if (entry := _entry(group)) is not None]
     order = {name: sign(TASKS[e["task"]].mode) for e in entries for name in [e["objective"]]}
-    return sorted(
-        entries,
-        key=lambda e: (e["dataset"], e["stand_in"], order[e["objective"]] * e["test"].get(e["objective"], math.nan)),
-    )
+    entries.sort(key=lambda e: (e["dataset"], e["stand_in"], order[e["objective"]] * _value(e)))
+    best: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for entry in entries:
+        first = best.setdefault(tuple(entry[name] for name in SAME_DATA), entry)
+        entry["within_noise"] = None if first is entry else _within_noise(first, entry)
+    return entries
 
 
 def _entry(group: list[dict[str, Any]]) -> dict[str, Any] | None:
-    done = [r for r in group if r["status"] == "completed" and r["test"]]
+    searched = [r for r in group if r["role"] == SEARCH]
+    done = [r for r in searched if r["status"] == "completed" and r["test"]]
     if not done:
         return None
     best = min(done, key=lambda r: rank(TASKS[r["task"]].mode, r["best"], f"{r['run']}/{r['trial']}"))
@@ -46,12 +56,45 @@ def _entry(group: list[dict[str, Any]]) -> dict[str, Any] | None:
         **{name: best[name] for name in kept},
         "run": best["run"],
         "trial": best["trial"],
-        "trials": len(group),
-        "failed": sum(r["status"] == "failed" for r in group),
+        "trials": len(searched),
+        "failed": sum(r["status"] == "failed" for r in searched),
         "trained_parameters": best["trained_parameters"],
         "seed": best["seed"],
         "backbone_random": best["backbone_random"],
+        **_over_seeds([r for r in group if r["role"] == SEED and _but_seed(r) == _but_seed(best)]),
     }
+
+
+def _but_seed(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row["settings"].items() if key != "train.seed"}
+
+
+def _over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and spread of the tests of the seeds that completed."""
+    # under two names of a run, a seed gave the same twice: it counts once
+    done = {r["seed"]: r["test"] for r in rows if r["status"] == "completed" and r["test"]}
+    return {**spreads(list(done.values())), "seeds_failed": sum(r["status"] == "failed" for r in rows)}
+
+
+def spreads(tests: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """How many tests there are (``n``), and ``mean`` and ``std`` of each of their metrics (None of a single one)."""
+    found = {name: spread(test[name] for test in tests) for name in (tests[0] if tests else ())}
+    return {
+        "n": len(tests),
+        "mean": {name: one.mean for name, one in found.items()},
+        "std": {name: one.std for name, one in found.items()},
+    }
+
+
+def _value(entry: dict[str, Any]) -> float:
+    """What an entry is ranked by: the objective's mean over seeds, where there are some."""
+    return float((entry["mean"] if entry["n"] else entry["test"]).get(entry["objective"], math.nan))
+
+
+def _within_noise(a: dict[str, Any], b: dict[str, Any]) -> bool | None:
+    name = a["objective"]
+    one, other = (Spread(e["n"], e["mean"].get(name, math.nan), e["std"].get(name)) for e in (a, b))
+    return within_noise(one, other)
 
 
 def sign(mode: str) -> int:
@@ -97,10 +140,12 @@ def render(entries: Sequence[dict[str, Any]]) -> list[Table]:
         table = Table(title=title, title_justify="left", title_style="bold red" if stand_in else "bold")
         for name in ("method", "backbone", *(METRICS[m].label for m in metrics), "trials", "run / trial or source"):
             table.add_column(name, overflow="fold")
+        if any(e["within_noise"] for e in own):
+            table.caption = f"{ALIKE} seeds alone may make its difference to the best (Welch's t-test, {LEVEL:.0%})"
+            table.caption_justify = "left"
         for e in own:
-            table.add_row(
-                _method(e["method"]), _backbone(e), *_numbers(e, metrics), str(e["trials"]), f"{e['run']}/{e['trial']}"
-            )
+            trials = str(e["trials"]) + (f" + {e['n']} seeds" if e["n"] else "")
+            table.add_row(_method(e["method"]), _backbone(e), *_cells(e, metrics), trials, f"{e['run']}/{e['trial']}")
         for p in published_for([dataset]):
             notes = "; ".join(sorted(set(p["notes"].values())))
             cells = [f"{_title(p['method'])}", "published", *_numbers(p, metrics), "", p["source"]]
@@ -125,6 +170,38 @@ def trials_table(rows: Sequence[Any], objective: str, metrics: Sequence[str], mo
             str(i), row.trial, row.status, value, *numbers, str(len(row.epochs)), row.cause or _short(row.choices)
         )
     return table
+
+
+def seeds_table(rows: Sequence[Any], of: str, objective: str, metrics: Sequence[str]) -> Table:
+    """The seeds of one trial and, below them, their mean and spread."""
+    table = Table(title=f"seeds of {of}", title_justify="left", title_style="bold")
+    for name in ("trial", "seed", "status", f"val {METRICS[objective].label}"):
+        table.add_column(name)
+    for m in metrics:
+        table.add_column(f"test {METRICS[m].label}")
+    for row in rows:
+        value = f"{row.best:.4f}" if math.isfinite(row.best) else "-"
+        table.add_row(
+            row.trial, str(row.settings["train.seed"]), row.status, value, *_numbers({"test": row.test}, metrics)
+        )
+    over = spreads([row.test for row in rows if row.status == "completed" and row.test])
+    if over["n"] > 1:
+        table.add_section()
+        table.add_row("mean", "", "", "", *(_plus_minus(over, m) for m in metrics), style="bold")
+    return table
+
+
+def _cells(entry: dict[str, Any], metrics: Sequence[str]) -> list[str]:
+    """An entry's metrics: over seeds where there are some, else of its one trial."""
+    if not entry["n"]:
+        return _numbers(entry, metrics)
+    mark = f" {ALIKE}" if entry["within_noise"] else ""
+    return [_plus_minus(entry, m) + (mark if m == entry["objective"] else "") for m in metrics]
+
+
+def _plus_minus(over: dict[str, Any], metric: str) -> str:
+    unit, std = METRICS[metric].unit, over["std"].get(metric)
+    return _number(over["mean"].get(metric), unit) + ("" if std is None else f" ± {_number(std, unit)}")
 
 
 def _numbers(entry: dict[str, Any], metrics: Sequence[str]) -> list[str]:

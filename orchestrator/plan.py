@@ -47,6 +47,7 @@ class Plan:
     fingerprint: str
     skipped: int  #: images that `ingest --skip-bad` left out
     backbone_random: bool
+    command: str | None = None  #: what the user typed
 
     @property
     def run(self) -> Storage:

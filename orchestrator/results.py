@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import math
-import os
-import platform
-import subprocess
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-import orchestrator
+from orchestrator import provenance
 from orchestrator.errors import UserError
 from orchestrator.plan import Plan
+from orchestrator.redact import redact
 from orchestrator.space import chosen_settings
 from orchestrator.storage import Storage
 
 FILE = "record.arrow"
 TRIALS = "trials"
-COMMIT = "SAMSWEEP_COMMIT"  #: environment variable: the commit, where no checkout tells it
 ROW_VERSION = 1
+#: Why a trial was run: to search, to see the spread over seeds of what was found, or to see it once more.
+SEARCH, SEED, REPLAY = "search", "seed", "replay"
 
 _METRICS = pa.map_(pa.string(), pa.float64())
 _EPOCH = pa.struct(
@@ -73,6 +69,17 @@ SCHEMA = pa.schema(
         ("packages", pa.map_(pa.string(), pa.string())),
         ("host", pa.string()),
         ("finished", pa.string()),  # UTC, ISO 8601
+        # what older rows do not have reads as null
+        ("role", pa.string()),  # search, seed or replay
+        ("of", pa.string()),  # RUN/TRIAL, whose settings a seed or a replay has
+        ("command", pa.string()),
+        ("data", pa.string()),  # URI of the root that holds the dataset
+        ("commit", pa.string()),
+        ("diff", pa.string()),  # sha256 of what the checkout had beyond the commit
+        ("hardware", pa.string()),  # JSON, of the first rank
+        ("continued", pa.int32()),  # how often it was gone on with after having been cut off
+        ("backbone_fingerprint", pa.string()),
+        ("checkpoint_sha256", pa.string()),
     ]
 )
 
@@ -99,6 +106,24 @@ class Row:
     seconds: float = 0.0
     data_skipped: int = 0
     backbone_random: bool = False
+    role: str = SEARCH
+    of: str | None = None
+    command: str | None = None
+    data: str | None = None
+    code_version: str | None = None
+    commit: str | None = None
+    diff: str | None = None
+    packages: dict[str, str] = field(default_factory=dict)
+    host: str | None = None
+    hardware: dict[str, Any] | None = None
+    continued: int | None = None
+    backbone_fingerprint: str | None = None
+    checkpoint_sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What names it under STORAGE: RUN/TRIAL."""
+        return f"{self.run}/{self.trial}"
 
     @property
     def last(self) -> dict[str, Any]:
@@ -126,9 +151,8 @@ class Row:
             "peak_memory_mb": self.last.get("peak_memory_mb"),
             "test": _items(self.test),
             "epochs": [_epoch(e) for e in self.epochs],
-            "code_version": code_version(),
-            "packages": _items(packages()),
-            "host": platform.node(),
+            "packages": _items(self.packages),
+            "hardware": json.dumps(self.hardware, sort_keys=True) if self.hardware else None,
         }
         return pa.Table.from_pylist([columns], schema=SCHEMA)
 
@@ -142,9 +166,16 @@ def make_row(
     seconds: float,
     choices: dict[str, Any] | None = None,
     cause: str | None = None,
+    role: str = SEARCH,
+    of: str | None = None,
 ) -> Row:
-    """The row of a trial that has just ended. ``choices``: what a search chose, on top of the plan's settings."""
+    """The row of a trial that has just ended. ``choices``: what a search chose, on top of the plan's settings.
+
+    Where it was trained, its epochs tell; of one without any epoch, this process speaks.
+    """
     settings = plan.settings.replace(chosen_settings(choices or {}))
+    origins = [epoch["origin"] for epoch in epochs if epoch.get("origin")]
+    best_epoch = epochs[-1].get("best_epoch") if epochs else None
     return Row(
         run=plan.name,
         trial=trial,
@@ -154,7 +185,7 @@ def make_row(
         backbone=settings.backbone.name,
         stand_in=plan.stand_in,
         status=status,
-        cause=cause,
+        cause=redact(cause) if cause else None,
         choices=choices or {},
         settings=settings.flat(),
         objective=plan.task.objective,
@@ -164,6 +195,13 @@ def make_row(
         epochs=epochs,
         seconds=seconds,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        role=role,
+        of=of,
+        command=plan.command,
+        data=plan.data.uri,
+        continued=max(0, len(origins) - 1),
+        checkpoint_sha256=next((e.get("checkpoint") for e in epochs if e["epoch"] == best_epoch), None),
+        **(origins[-1] if origins else provenance.code()),
     )
 
 
@@ -190,13 +228,15 @@ def read_rows(storage: Storage, run: str | None = None) -> list[dict[str, Any]]:
     Raises:
         UserError: a row cannot be read.
     """
-    rows = []
-    for name in [run] if run else storage.names():
-        for trial in (storage / name).names(TRIALS):
-            path = f"{name}/{TRIALS}/{trial}/{FILE}"
-            if storage.exists(path):
-                rows.append(_read(storage, path))
-    return rows
+    runs = [run] if run else storage.names()
+    found = (read_row(storage, name, trial) for name in runs for trial in (storage / name).names(TRIALS))
+    return [row for row in found if row is not None]
+
+
+def read_row(storage: Storage, run: str, trial: str) -> dict[str, Any] | None:
+    """The row of one trial as ``read_rows`` gives it; None where there is none (yet)."""
+    path = f"{run}/{TRIALS}/{trial}/{FILE}"
+    return _read(storage, path) if storage.exists(path) else None
 
 
 def _read(storage: Storage, path: str) -> dict[str, Any]:
@@ -206,6 +246,9 @@ def _read(storage: Storage, path: str) -> dict[str, Any]:
         raise UserError(f"{storage.path(path)}: damaged result; remove that trial's folder") from error
     if row["row_version"] != ROW_VERSION:
         raise UserError(f"{storage.path(path)}: a result of version {row['row_version']}, this is {ROW_VERSION}")
+    row = {name: None for name in SCHEMA.names} | row
+    row["role"] = row["role"] or SEARCH
+    row["hardware"] = json.loads(row["hardware"]) if row["hardware"] else None
     row["test"] = dict(row["test"] or [])
     row["packages"] = dict(row["packages"] or [])
     for epoch in row["epochs"]:
@@ -221,24 +264,3 @@ def _epoch(record: dict[str, Any]) -> dict[str, Any]:
 
 def _items(mapping: dict[str, Any]) -> list[tuple[str, Any]]:
     return sorted(mapping.items())
-
-
-@cache
-def code_version() -> str:
-    """The package's version, with the commit: of the checkout, or as the image's maker put it into the environment."""
-    if told := os.environ.get(COMMIT):
-        return f"{orchestrator.__version__}+{told}"
-    root = Path(__file__).resolve().parents[1]
-    if not (root / ".git").exists():
-        return orchestrator.__version__
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--tags"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return f"{orchestrator.__version__}+{done.stdout.strip() or 'unknown'}"
-
-
-@cache
-def packages() -> dict[str, str]:
-    """The versions of the packages that a result depends on, of those that are there."""
-    names = ("torch", "torchvision", "segment-anything", "ray", "optuna", "pyarrow", "numpy", "pillow", "pysodmetrics")
-    found = {n: next((d.version for d in importlib.metadata.distributions(name=n)), None) for n in names}
-    return {"python": platform.python_version()} | {n: version for n, version in found.items() if version}

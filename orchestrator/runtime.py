@@ -180,9 +180,8 @@ def ray_cluster(log: Path, dashboard: bool = True) -> Iterator[tuple[Capacity, s
 
 def lost_ray() -> bool:
     """Whether the Ray that this process started has lost one of the processes it cannot be without."""
-    from ray._private import worker
-
-    node = worker._global_node  # nothing public tells
+    # not imported here: the watchdog may ask while the main thread is importing Ray, which no other may do then
+    node = getattr(sys.modules.get("ray._private.worker"), "_global_node", None)  # nothing public tells
     return node is not None and any(kind in ESSENTIAL for kind, _ in node.dead_processes())
 
 

@@ -20,6 +20,7 @@ import fsspec
 
 from orchestrator.errors import UserError
 from orchestrator.patience import PATIENCE, patiently
+from orchestrator.redact import redact
 
 ASIDE = "aside"  #: what a file is called that has no name yet
 BESIDE = re.compile(r"\.[0-9a-f]{8}\.tmp$")  #: how a local file ends that has not been renamed into place yet
@@ -52,7 +53,7 @@ class Storage:
         if "://" not in self.uri or self.uri.startswith("file://"):
             plain = Path(self.uri.removeprefix("file://") or "/").expanduser().absolute()
             object.__setattr__(self, "uri", str(plain))
-        elif "@" in self.uri.split("://", 1)[1].split("/", 1)[0]:
+        elif "@" in self.uri.split("://", 1)[1].split("/", 1)[0] or redact(self.uri) != self.uri:
             raise UserError("a storage URI must not carry a secret; use AWS_ACCESS_KEY_ID and the like")
         object.__setattr__(self, "uri", self.uri.rstrip("/") or "/")
 

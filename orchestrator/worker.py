@@ -12,6 +12,7 @@ import ray.train
 import ray.train.torch
 import torch
 
+from orchestrator.cores import rank_threads
 from orchestrator.engine import OnStep
 from orchestrator.job import Job, Report
 from orchestrator.ranks import Ranks
@@ -45,7 +46,7 @@ def train_loop(config: dict[str, Any]) -> None:
 
 def _do(job: Job, work: Work, mailbox: Any, ranks: Ranks, device: torch.device) -> None:
     """One job, in a process that has done others: nothing of them may be left."""
-    torch.set_num_threads(max(1, int(job.settings["train.cpus_per_worker"])))
+    torch.set_num_threads(rank_threads(job.settings["train.cpus_per_worker"]))
     on_step = _post_steps(mailbox, job.name) if ranks.first else _silent
     work(job, ranks, device, _reporter(mailbox, job.name, ranks), on_step, Notice(ranks, device))
     gc.collect()

@@ -90,6 +90,17 @@ def test_two_ranks_see_the_order_of_one(polyps: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
+def test_a_replay_is_the_trial_under_ray_and_in_this_process(polyps: Path) -> None:
+    words = ("train", "mca", "polyps", "--epochs", "1", "--name", "seen", "--seeds", "1", "--json")
+    trained = json.loads(samsweep(*words, "--set", "train.batch=8 method.tokens=64", cwd=polyps).stdout)
+    assert trained["seeds"]["n"] == 1 and trained["seeds"]["trials"][0]["trial"] == "single-s01"
+    for trial, more in (("seen/single", ()), ("seen/single", ("--local",)), ("seen-seeds/single-s01", ("--local",))):
+        told = json.loads(samsweep("replay", trial, "--json", *more, cwd=polyps).stdout)
+        assert told["identical"] and told["same_checkpoint"] and told["changed"] == [], (trial, more)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 def test_failed_trials_say_why_and_leave_room_for_the_next(polyps: Path) -> None:
     """Three trials, of which at most two fit at once: a failed one must give its cores back."""
     words = ("sweep", "decoder", "polyps", "--trials", "3", "--epochs", "1", "--name", "bad")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
 from orchestrator.config import make_settings
 from orchestrator.data.tasks import TASKS
 from orchestrator.errors import UserError
-from orchestrator.leaderboard import leaderboard, published_for, render, trials_table
+from orchestrator.leaderboard import ALIKE, leaderboard, published_for, render, seeds_table, trials_table
+from orchestrator.noise import spread, within_noise
 from orchestrator.plan import Plan
 from orchestrator.predict import trial_folder
 from orchestrator.results import FILE, TRIALS, from_record, make_row, read_rows, write_row
@@ -55,6 +61,7 @@ def test_a_row_survives_the_disk(tmp_path: Path) -> None:
     assert row["test"]["mae"] == 0.25 and row["epochs"][1]["losses"] == {"bce": 1.0}
     assert row["choices"] == {"train.lr": 1e-3} and row["settings"]["train.lr"] == 1e-3
     assert row["packages"]["ray"] and row["code_version"].startswith("0.1.0")
+    assert (row["role"], row["of"], row["continued"]) == ("search", None, 0) and row["data"] == str(tmp_path)
     assert row["peak_memory_mb"] == 7.0 and row["seconds"] == 9.0 and row["data_fingerprint"] == "f"
 
 
@@ -68,6 +75,44 @@ def test_a_row_that_was_read_is_the_row_that_was_written(tmp_path: Path, record:
     assert str(again.to_table().to_pylist()) == str(row.to_table().to_pylist())  # as text: NaN is not itself
     assert (again.test, again.last.get("best_epoch")) == (row.test, row.last.get("best_epoch"))
     assert again.best == row.best or not record
+
+
+def test_where_it_was_trained_its_epochs_tell(tmp_path: Path) -> None:
+    """Of a trial that was gone on with, those who did it last."""
+    record = [dict(e) for e in epochs(0.7, {"mae": 0.25})]
+    origin = {"code_version": "9", "commit": "c", "diff": None, "packages": {"torch": "1"}, "host": "far"}
+    origin |= {"hardware": {"cpu": "old", "threads": 4}, "backbone_fingerprint": "f00d"}
+    record[0] |= {"origin": origin, "checkpoint": "sum of the best"}
+    record[1] |= {"origin": {**origin, "host": "farther", "hardware": {"cpu": "new"}}}
+    p = plan(tmp_path, command="samsweep train decoder cod10k")
+    write_row(p.run, make_row(p, "000", "completed", record, seconds=9.0, role="seed", of="a/b"))
+    (row,) = read_rows(Storage(str(tmp_path)))
+    assert (row["host"], row["hardware"], row["continued"]) == ("farther", {"cpu": "new"}, 1)
+    assert (row["commit"], row["code_version"], row["packages"]) == ("c", "9", {"torch": "1"})
+    assert (row["backbone_fingerprint"], row["checkpoint_sha256"]) == ("f00d", "sum of the best")
+    assert (row["command"], row["role"], row["of"]) == ("samsweep train decoder cod10k", "seed", "a/b")
+
+
+def test_a_row_of_before_is_read_with_nulls(tmp_path: Path) -> None:
+    p = plan(tmp_path)
+    write(p, "t1", 0.7, 0.6)
+    path = p.run.local(f"{TRIALS}/t1/{FILE}")
+    table = pa.ipc.open_file(pa.py_buffer(path.read_bytes())).read_all()
+    added = table.schema.names[table.schema.names.index("role") :]
+    old = table.drop_columns(added)
+    with pa.ipc.new_file(str(path), old.schema) as writer:
+        writer.write_table(old)
+    (row,) = read_rows(Storage(str(tmp_path)))
+    assert row["role"] == "search" and all(row[name] is None for name in added if name != "role") and len(added) > 8
+    (entry,) = leaderboard([row])
+    assert entry["trial"] == "t1" and from_record(row).best == 0.7
+
+
+def test_no_secret_reaches_a_row(tmp_path: Path) -> None:
+    p = plan(tmp_path)
+    cause = "Could not connect to http://me:hunter22@gateway:7480"
+    write_row(p.run, make_row(p, "t", "failed", [], seconds=1.0, cause=cause))
+    assert b"hunter22" not in p.run.read(f"{TRIALS}/t/{FILE}") and b"gateway:7480" in p.run.read(f"{TRIALS}/t/{FILE}")
 
 
 def test_a_failed_trial_has_a_row_with_its_cause(tmp_path: Path) -> None:
@@ -148,3 +193,75 @@ def test_published_numbers_carry_their_source() -> None:
         assert entry["published"] and entry["source"] and entry["test"]
         if entry["method"] == "mca":
             assert all("implied" in entry["notes"][metric] for metric in entry["test"])
+
+
+def with_seeds(root: Path, method: str, tests: list[float], best: float = 0.5) -> list[dict[str, Any]]:
+    """The rows of a search's trial and of its seeds, as they are read."""
+    p = plan(root, method)
+    rows = [make_row(p, "000", "completed", epochs(best, {"s_measure": 0.9}), seconds=1.0)]
+    for seed, test in enumerate(tests, 1):
+        one = dataclasses.replace(p, settings=p.settings.replace({"train.seed": seed}), name=f"{p.name}-seeds")
+        record = epochs(0.9, {"s_measure": test})
+        rows.append(make_row(one, f"000-s{seed:02d}", "completed", record, seconds=1.0, role="seed", of="x/000"))
+    columns = [row.to_table().to_pylist()[0] for row in rows]
+    for column in columns:
+        column |= {"test": dict(column["test"]), "settings": json.loads(column["settings"])}
+    return columns
+
+
+TESTS = st.lists(st.floats(0, 1), max_size=5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(TESTS, TESTS)
+def test_the_mark_is_welchs_word_on_the_best_entry(ours: list[float], theirs: list[float]) -> None:
+    root = Path("/nowhere")
+    entries = leaderboard(with_seeds(root, "decoder", ours) + with_seeds(root, "mca", theirs))
+    assert len(entries) == 2 and entries[0]["within_noise"] is None, "the best is held against nobody"
+    values = [e["mean"]["s_measure"] if e["n"] else e["test"]["s_measure"] for e in entries]
+    assert values[0] >= values[1]
+    if min(len(ours), len(theirs)) < 2:
+        assert entries[1]["within_noise"] is None, "of one seed nothing can be said"
+    else:
+        assert entries[1]["within_noise"] == within_noise(spread(ours), spread(theirs))
+    for entry, tests in ((e, ours if e["method"] == "decoder" else theirs) for e in entries):
+        assert entry["n"] == len(tests) and entry["trials"] == 1
+        assert entry["std"].get("s_measure") == (spread(tests).std if len(tests) > 1 else None)
+
+
+def test_mean_spread_and_mark_are_shown(tmp_path: Path) -> None:
+    near = [0.60, 0.62, 0.64]
+    rows = with_seeds(tmp_path, "decoder", near) + with_seeds(tmp_path, "mca", [x - 0.005 for x in near])
+    rows += with_seeds(tmp_path, "sam_adapter", [0.10, 0.11]) + with_seeds(tmp_path, "sam", [])
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    for table in render(leaderboard(rows)):
+        console.print(table)
+    shown = console.export_text()
+    assert f"0.615 ± 0.020 {ALIKE}" not in shown, "the best has one number alone: nothing can be said"
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    for table in render(leaderboard([row for row in rows if row["method"] != "sam"])):
+        console.print(table)
+    shown = console.export_text()
+    assert "0.620 ± 0.020" in shown and f"0.615 ± 0.020 {ALIKE}" in shown and "1 + 3 seeds" in shown
+    assert shown.count(ALIKE) == 2 and "Welch's t-test, 5%" in shown, "the mark and what it means"
+
+
+def test_seeds_of_other_settings_and_replays_count_nowhere(tmp_path: Path) -> None:
+    rows = with_seeds(tmp_path, "decoder", [0.1, 0.2])
+    rows[1]["settings"]["train.lr"] = 0.7
+    rows.append({**rows[0], "role": "replay", "run": "a-first-name", "best": 0.99})
+    (entry,) = leaderboard(rows)
+    assert (entry["n"], entry["mean"]["s_measure"], entry["run"]) == (1, 0.2, "run-decoder")
+    assert leaderboard(rows[1:]) == [], "seeds alone are no entry"
+
+
+def test_the_table_of_seeds(tmp_path: Path) -> None:
+    p = plan(tmp_path)
+    rows = [
+        make_row(p, f"s{i}", "completed", epochs(0.5, {"s_measure": v}), seconds=1.0) for i, v in ((1, 0.2), (2, 0.4))
+    ]
+    rows.append(make_row(p, "s3", "failed", [], seconds=1.0, cause="NotFinite"))
+    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(seeds_table(rows, "run/000", "s_measure", p.task.metrics))
+    shown = console.export_text()
+    assert "seeds of run/000" in shown and "0.300 ± 0.141" in shown and "failed" in shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from orchestrator.errors import UserError
 
 DATA, STORAGE = "data", "results"
 
@@ -45,6 +48,17 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+
+
+def storage_option(a: argparse.Namespace) -> str:
+    """The option by which another command finds these results."""
+    return f" --storage {shlex.quote(a.storage)}" if a.storage != "results" else ""
+
+
+def check_local(a: argparse.Namespace, workers: Any) -> None:
+    """Raise UserError where ``--local`` is asked for and there are several workers."""
+    if a.local and str(workers) != "1":
+        raise UserError(f"WORKERS={workers}: --local has one rank; leave --local out")
 
 
 def print_json(value: Any) -> None:

@@ -27,6 +27,7 @@ def sweep_grid(a: argparse.Namespace, trials: int, run_cell: RunCell) -> int:
     from orchestrator.grid import cells
     from orchestrator.leaderboard import leaderboard
     from orchestrator.results import read_rows
+    from orchestrator.seeds import SUFFIX, has_seeds
     from orchestrator.storage import Storage
 
     storage = Storage(a.storage)
@@ -38,7 +39,7 @@ def sweep_grid(a: argparse.Namespace, trials: int, run_cell: RunCell) -> int:
     interrupted = False
     for number, cell in enumerate(found, 1):
         name, head = cell.run_name(grid), f"[{number}/{len(found)}] {cell.method} on {cell.dataset}"
-        if _is_done(storage, name, trials):
+        if _is_done(storage, name, trials) and (not a.seeds or has_seeds(storage, name, a.seeds)):
             notes().print(f"{head}: done before")
             continue
         notes().print(head, style="bold")
@@ -50,7 +51,8 @@ def sweep_grid(a: argparse.Namespace, trials: int, run_cell: RunCell) -> int:
             notes().print(f"{head} failed: {error}", style="red", soft_wrap=True)
         if interrupted:
             break
-    rows = [row for cell in found for row in read_rows(storage, cell.run_name(grid))]
+    names = [cell.run_name(grid) + suffix for cell in found for suffix in ("", SUFFIX)]
+    rows = [row for name in names for row in read_rows(storage, name)]
     if a.json:
         causes = [{"method": c.method, "dataset": c.dataset, "cause": why} for c, why in failed]
         about = {"grid": grid, "cells": len(found), "interrupted": interrupted, "failed": causes, "runs": runs}

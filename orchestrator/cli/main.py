@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from orchestrator import __version__
-from orchestrator.cli import data, gc, machine, pretrain, results, run, sweep
+from orchestrator.cli import data, gc, machine, pretrain, replay, results, run, seeds, sweep
 from orchestrator.errors import UserError, unknown
+from orchestrator.redact import redact
 
-VERB_MODULES = (data, run, sweep, results, gc, pretrain, machine)
+VERB_MODULES = (data, run, sweep, seeds, replay, results, gc, pretrain, machine)
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,9 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.verb is None:
             parser.print_help()
             return 0
+        arguments.words = words
         return int(arguments.function(arguments) or 0)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redact(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -57,6 +57,7 @@ def add_verbs(verbs: Any) -> None:
 
 
 def pretrain(a: argparse.Namespace) -> int:
+    from orchestrator.cli.run import with_command
     from orchestrator.data.reader import open_dataset
     from orchestrator.pretraining import run
     from orchestrator.pretraining.card import card, history
@@ -70,7 +71,7 @@ def pretrain(a: argparse.Namespace) -> int:
     data = Storage(a.data)
     with bar("drawing scenes") as progress:
         run.prepare_scenes(data, a.scenes, recipe.SEED, progress)
-    plan = run.make_pretraining_plan(changes, which, data, Storage(a.storage), a.name)
+    plan = with_command(run.make_pretraining_plan(changes, which, data, Storage(a.storage), a.name), a)
     say = notes()
     row = run.finished(plan)
     if row is None:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import shlex
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.cli.common import add_data, add_json, add_storage, add_verb, console, notes, print_json
+from orchestrator.cli.common import (
+    add_data,
+    add_json,
+    add_storage,
+    add_verb,
+    check_local,
+    console,
+    notes,
+    print_json,
+    storage_option,
+)
 from orchestrator.cli.preview import add_dry_run, tell_preview
+from orchestrator.cli.seeds import SeedsRun, add_seeds, seeds_here, seeds_on
 from orchestrator.errors import UserError
 
 GALLERY = 8  #: test images that are drawn after a run
@@ -31,6 +42,7 @@ def add_run(p: argparse.ArgumentParser) -> None:
     p.add_argument("--backbone", metavar="SIZE", help="vit_t (default), vit_b, vit_l or vit_h")
     p.add_argument("--workers", metavar="N", help="DDP ranks of a trial (default 1); 1:4 goes on with fewer than 4")
     p.add_argument("--seed", metavar="N", help="default 0")
+    add_seeds(p, "afterwards, the best settings with N more seeds: mean and spread")
     p.add_argument("--set", default="", metavar='"KEY=VALUE ..."', help="any setting; fixes it in a sweep")
     p.add_argument("--name", metavar="NAME", help="of the run (default: method, dataset and time)")
     add_data(p)
@@ -77,18 +89,19 @@ def train(a: argparse.Namespace) -> int:
     from orchestrator import single
     from orchestrator.alive import Heartbeat
 
-    if a.local and str(changes_of(a).get("train.workers", "1")) != "1":
-        raise UserError("WORKERS: --local has one rank; leave --local out")
+    check_local(a, changes_of(a).get("train.workers", 1))
     plan = plan_of(a, changes_of(a), dry=a.dry_run)
     if a.dry_run:
         return tell_preview(plan, a, changes_of(a), alone=a.local)
     if a.local:
         with Heartbeat(plan.run):
             row = single.train_here(plan, notes())
+        seeds = seeds_here(a, plan) if a.seeds else None
     else:
         with ray_session(plan, changes_of(a)) as ray, Heartbeat(plan.run):
             row = single.train_on_ray(ray.plan, ray.screen)
-    return finish(plan, [row], a, interrupted=False)
+            seeds = seeds_on(a, ray) if a.seeds else None
+    return finish(plan, [row], a, interrupted=False, seeds=seeds)
 
 
 def ray_session(plan: Any, changes: dict[str, Any], **more: Any) -> Any:
@@ -147,13 +160,28 @@ def plan_of(a: argparse.Namespace, changes: dict[str, Any], continues: bool = Fa
         dry=dry,
     )
     announce(plan, a.data, say)
-    return plan
+    return with_command(plan, a)
+
+
+def with_command(plan: Any, a: argparse.Namespace) -> Any:
+    """The plan with what the user typed."""
+    from orchestrator.provenance import command
+
+    return dataclasses.replace(plan, command=command(a.words))
 
 
 def finish(
-    plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool, tell: Callable[[Any], None] = print_json
+    plan: Any,
+    rows: list[Any],
+    a: argparse.Namespace,
+    interrupted: bool,
+    seeds: SeedsRun | None = None,
+    tell: Callable[[Any], None] = print_json,
 ) -> int:
-    """Leaderboard, checkpoint and overlays of what has just run; ``tell`` takes them where --json is given."""
+    """Leaderboard, checkpoint and overlays of what has just run, and the ``seeds`` of its best trial.
+
+    ``tell`` takes them where --json is given.
+    """
     from orchestrator import checkpoint, runfile
     from orchestrator.leaderboard import STAND_IN, trials_table
     from orchestrator.results import TRIALS
@@ -162,12 +190,15 @@ def finish(
     best = best_row(rows, plan.task.mode)
     gallery = _gallery(plan, best) if best else []
     if a.json:
-        tell(_summary(plan, rows, best, gallery, interrupted))
+        more = {"seeds": seeds.to_json()} if seeds else {}
+        tell(_summary(plan, rows, best, gallery, interrupted) | more)
     else:
         out = console()
         if plan.stand_in:
             out.print(f"{STAND_IN}: drawn pictures, not comparable with the paper", style="bold red")
         out.print(trials_table(rows, plan.task.objective, plan.task.metrics, plan.task.mode))
+        if seeds:
+            seeds.show()
         if best:
             folder = plan.run / TRIALS / best.trial
             out.print(f"best checkpoint  {folder.path(checkpoint.FILE)}", soft_wrap=True)
@@ -184,12 +215,7 @@ def finish(
     if not best:
         cause = next((r.cause for r in rows if r.cause), "no trial completed")
         raise UserError(f"run '{plan.name}' has no completed trial: {cause}")
-    return 0
-
-
-def storage_option(a: argparse.Namespace) -> str:
-    """The option by which another command finds these results."""
-    return f" --storage {shlex.quote(a.storage)}" if a.storage != "results" else ""
+    return seeds.code if seeds else 0
 
 
 def _gallery(plan: Any, best: Any) -> list[str]:

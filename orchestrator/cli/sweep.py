@@ -7,9 +7,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.common import add_json, add_storage, add_verb, console, notes, print_json
+from orchestrator.cli.common import add_json, add_storage, add_verb, console, notes, print_json, storage_option
 from orchestrator.cli.preview import add_dry_run, tell_preview
-from orchestrator.cli.run import add_run, changes_of, finish, plan_of, ray_session, storage_option
+from orchestrator.cli.run import add_run, changes_of, finish, plan_of, ray_session
+from orchestrator.cli.seeds import add_seeds, seeds_on
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def add_verbs(verbs: Any) -> None:
     )
     p.add_argument("name", metavar="NAME", help="of the sweep")
     p.add_argument("--trials", type=int, metavar="N", help="in all (default: as many as before)")
+    add_seeds(p, "afterwards, the best settings with N more seeds")
     p.add_argument("--data", metavar="URI", help="where its data lie now (default: where they lay)")
     add_dry_run(p)
     add_storage(p)
@@ -110,7 +112,7 @@ def _sweep(
     from orchestrator.console import SweepView
     from orchestrator.space import Space
     from orchestrator.storage import Storage
-    from orchestrator.sweep import run_sweep, trials_of
+    from orchestrator.sweep import best_row, run_sweep, trials_of
 
     wanted = _wanted(a, begun)
     plan = plan_of(a, changes, continues=begun is not None, dry=a.dry_run)
@@ -135,7 +137,9 @@ def _sweep(
         at_once = ray.capacity.concurrent(ray.plan.settings.train)
         with SweepView(ray.plan, trials, ray.screen, done, at_once) as view:
             outcome = run_sweep(ray.plan, trials, fixed, ray.capacity, ray.folder, view)
-    return finish(plan, outcome.rows, a, outcome.interrupted, tell)
+        best = None if outcome.interrupted else best_row(outcome.rows, plan.task.mode)
+        seeds = seeds_on(a, ray) if a.seeds and best else None
+    return finish(plan, outcome.rows, a, outcome.interrupted, seeds, tell)
 
 
 def _wanted(a: argparse.Namespace, begun: RunFile | None) -> int:

@@ -20,7 +20,8 @@ from orchestrator.plan import Plan, make_plan
 from orchestrator.pretraining import scenes
 from orchestrator.pretraining.card import hardware
 from orchestrator.pretraining.recipe import METHOD, PLACE
-from orchestrator.results import TRIALS, code_version, read_rows
+from orchestrator.provenance import code_version
+from orchestrator.results import TRIALS, read_rows
 from orchestrator.single import TRIAL
 from orchestrator.storage import Storage
 
