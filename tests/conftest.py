@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import flaky_store
+import hypothesis
 import pytest
 from batches import make_batch
 from data_samples import real
@@ -16,6 +17,11 @@ from methods.base import Batch
 from orchestrator import patience
 from orchestrator.cli import main
 from orchestrator.data import standin
+
+
+# a busy machine is no fault of an example's
+hypothesis.settings.register_profile("samsweep", deadline=None)
+hypothesis.settings.load_profile("samsweep")
 
 
 @pytest.fixture(scope="session")

@@ -121,6 +121,13 @@ def note(run: Storage, host: str, pid: int, age: float) -> None:
         ("elsewhere", 1, GRACE + 1, False),
         (platform.node(), NOBODY, 1.0, False),
     ],
+    ids=[
+        "a live process",
+        "another host",
+        "its grace",
+        "another host's silence",
+        "a dead process",
+    ],  # for xdist: no pid
 )
 def test_what_somebody_runs_is_left_alone(
     storage: Storage, tmp_path: Path, host: str, pid: int, age: float, left: bool

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from test_results import epochs
 
 from orchestrator import recorder as module
 from orchestrator.plan import Plan, make_plan
 from orchestrator.recorder import Recorder, StopAtFault
+from orchestrator.results import read_rows
 from orchestrator.space import TRIAL
 from orchestrator.storage import Storage
 
@@ -28,9 +32,11 @@ class Trials:
         self.recorder = Recorder(plan, 9, watcher, mailbox, slots, search, rows=[])  # type: ignore[arg-type]
         self.stopper = StopAtFault(self.recorder)
 
-    def end(self, number: int, cause: str | None) -> None:
+    def end(self, number: int, cause: str | None, told: Sequence[dict[str, Any]] = ()) -> None:
         trial = SimpleNamespace(config={TRIAL: f"{number:03d}"})
         self.recorder.on_trial_start(0, [], trial)
+        for record in told:
+            self.recorder.on_trial_result(0, [], trial, {"record": record})
         self.said = cause
         (self.recorder.on_trial_error if cause else self.recorder.on_trial_complete)(0, [], trial)
 
@@ -65,3 +71,18 @@ def test_one_trial_that_ends_well_clears_the_others(trials: Trials) -> None:
     for number in range(1, 6):
         trials.end(number, NAN.format(1, number))
     assert not trials.stopper.stop_all()
+
+
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        (epochs(0.5, {"mae": 0.1}), "completed"),
+        (epochs(0.5, {"mae": 0.1})[1:], "completed"),  # patience ended it: fewer epochs, but tested
+        (epochs(0.5)[:1], "pruned"),
+        ([], "pruned"),
+    ],
+)
+def test_a_trial_that_was_tested_is_completed(trials: Trials, told: list[dict[str, Any]], status: str) -> None:
+    trials.end(3, None, told)
+    (row,) = read_rows(trials.recorder.plan.storage)
+    assert (row["trial"], row["status"], len(row["epochs"])) == ("003", status, len(told))
