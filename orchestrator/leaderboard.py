@@ -12,6 +12,7 @@ from methods import registry
 from orchestrator.data.published import PUBLISHED
 from orchestrator.data.tasks import TASKS
 from orchestrator.metrics import METRICS
+from orchestrator.objectives import COSTS
 
 STAND_IN = "STAND-IN"
 #: What two trials must share to be comparable: another fingerprint is another data set, whatever its name.
@@ -124,6 +125,17 @@ def trials_table(rows: Sequence[Any], objective: str, metrics: Sequence[str], mo
         table.add_row(
             str(i), row.trial, row.status, value, *numbers, str(len(row.epochs)), row.cause or _short(row.choices)
         )
+    return table
+
+
+def pareto_table(front: Sequence[Any], objective: str) -> Table:
+    """The trials of a sweep with several objectives that no other one beats, best quality first."""
+    table = Table(title="Pareto front", title_justify="left", title_style="bold")
+    for name in ("trial", f"val {METRICS[objective].label}", "seconds", "trained parameters", "choices"):
+        table.add_column(name, overflow="fold")
+    for row in front:
+        seconds, parameters = (cost(row) for cost in COSTS.values())
+        table.add_row(row.trial, f"{row.best:.4f}", f"{seconds:.1f}", f"{parameters:,}", _short(row.choices))
     return table
 
 

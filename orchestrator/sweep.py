@@ -17,6 +17,7 @@ from orchestrator.errors import UserError
 from orchestrator.job import CHANGED
 from orchestrator.leaderboard import rank
 from orchestrator.mailbox import open_mailbox
+from orchestrator.objectives import QUALITY, costs
 from orchestrator.patience import PATIENCE, is_passing, patiently
 from orchestrator.plan import Plan
 from orchestrator.ray_storage import ray_storage
@@ -27,6 +28,7 @@ from orchestrator.storage import Storage, writing_failed
 from orchestrator.study import FILE as JOURNAL
 from orchestrator.study import Ended, StudySearch, study_name
 from orchestrator.trial import METRIC, RAY_FOLDER, name_of, run_trial
+from orchestrator.warm import WarmPoint
 
 TUNE = "tune"  #: Tune's own folder in a run's
 #: A trial's driver asks for no CPU, which the workers need, but for a sliver of the head node, where it waits.
@@ -50,7 +52,14 @@ class Outcome:
 
 
 def run_sweep(
-    plan: Plan, trials: int, fixed: Mapping[str, Any], capacity: Capacity, log: Path, watcher: Watcher
+    plan: Plan,
+    trials: int,
+    fixed: Mapping[str, Any],
+    capacity: Capacity,
+    log: Path,
+    watcher: Watcher,
+    warm: Sequence[WarmPoint] = (),
+    objectives: Sequence[str] = (QUALITY,),
 ) -> Outcome:
     """Run ``trials`` trials and write a row for each; or, of a sweep that was cut off, those that have none yet.
 
@@ -58,6 +67,8 @@ def run_sweep(
         plan: what every trial shares.
         fixed: dotted settings that the user gave; no dimensions of the search.
         log: a local folder for Ray's own files.
+        warm: what is tried right after the defaults.
+        objectives: of the search, quality first (``objectives.parse``).
 
     Raises:
         UserError: results could not be written, or the dataset changed; the rows until then are written.
@@ -67,7 +78,18 @@ def run_sweep(
     if not run.is_local and run.exists(JOURNAL):
         journal.write_bytes(run.read(JOURNAL))
     rows = ended_rows(run)
-    recorder = Recorder(plan, watcher, mailbox, _search(plan, trials, fixed, journal, rows), rows)
+    search = StudySearch(
+        Space(plan.settings, fixed),
+        plan.task.mode,
+        study=study_of(plan),
+        journal=journal,
+        seed=plan.settings.train.seed,
+        trials=trials,
+        ended={row.trial: Ended(row.status, row.best, costs(row, objectives)) for row in rows},
+        warm=warm,
+        objectives=objectives,
+    )
+    recorder = Recorder(plan, watcher, mailbox, search, rows)
     try:
         recorder.tidy()
         if (rest := trials - len(rows)) > 0:
@@ -92,18 +114,10 @@ def ended_rows(run: Storage) -> list[Row]:
     return [row for row in rows if row.status != "stopped"]
 
 
-def _search(plan: Plan, trials: int, fixed: Mapping[str, Any], journal: Path, rows: Sequence[Row]) -> StudySearch:
-    """Optuna's part of the sweep; ``rows``: of the trials that are over."""
+def study_of(plan: Plan) -> str:
+    """The name of a sweep's study in its journal."""
     settings = plan.settings
-    return StudySearch(
-        Space(settings, fixed),
-        plan.task.mode,
-        study=study_name(settings.method, settings.dataset, settings.backbone.name, plan.name),
-        journal=journal,
-        seed=settings.train.seed,
-        trials=trials,
-        ended={row.trial: Ended(row.status, row.best) for row in rows},
-    )
+    return study_name(settings.method, settings.dataset, settings.backbone.name, plan.name)
 
 
 def _tuner(plan: Plan, rest: int, capacity: Capacity, recorder: Recorder) -> ray.tune.Tuner:
@@ -129,7 +143,7 @@ def _tuner(plan: Plan, rest: int, capacity: Capacity, recorder: Recorder) -> ray
             trial_dirname_creator=name_of,
             max_concurrent_trials=min(rest, capacity.concurrent(settings.train)),
             search_alg=recorder.search,
-            scheduler=asha(plan.task.mode, settings.train.epochs, *recorder.search.before()),
+            scheduler=_scheduler(plan, recorder.search),
         ),
         run_config=ray.tune.RunConfig(
             name=TUNE,
@@ -141,6 +155,13 @@ def _tuner(plan: Plan, rest: int, capacity: Capacity, recorder: Recorder) -> ray
             failure_config=ray.tune.FailureConfig(max_failures=0),
         ),
     )
+
+
+def _scheduler(plan: Plan, search: StudySearch) -> ray.tune.schedulers.TrialScheduler | None:
+    """ASHA by quality; none where quality is not all that counts: what it would cut may be the cheapest good trial."""
+    if len(search.objectives) > 1:
+        return None
+    return asha(plan.task.mode, plan.settings.train.epochs, *search.before())
 
 
 def trials_of(space: Space, wanted: int) -> int:
@@ -242,7 +263,7 @@ class Recorder(ray.tune.Callback):
         # the row comes first: a trial without one is gone on with, by Ray Train's checkpoint, whatever the study says
         write_row(self.plan.run, row)
         try:
-            self.search.tell(row.trial, Ended(row.status, row.best))
+            self.search.tell(row.trial, Ended(row.status, row.best, costs(row, self.search.objectives)))
         except OSError as error:
             raise writing_failed(str(self.search.journal), error) from error
         self._keep_study()

@@ -52,7 +52,7 @@ def recorder(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> swe
     (tmp_path / "study.journal").write_bytes(b"journal")
     watcher = SimpleNamespace(epoch=lambda *_: None, ended=lambda row: None)
     mailbox = SimpleNamespace(close=SimpleNamespace(remote=lambda trial: None))
-    search = SimpleNamespace(journal=tmp_path / "study.journal", tell=lambda name, end: None)
+    search = SimpleNamespace(journal=tmp_path / "study.journal", tell=lambda name, end: None, objectives=("quality",))
     recorder = sweep.Recorder(plan, watcher, mailbox, search, rows=[])
     for name in "abc":
         plan.run.write(f"trials/{name}/ray/checkpoint/state.pt", b"x")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.cli.common import add_data, add_json, add_storage, add_verb, console, notes, print_json
@@ -136,22 +137,28 @@ def plan_of(a: argparse.Namespace, changes: dict[str, Any], continues: bool = Fa
     return plan
 
 
-def finish(plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool) -> int:
-    """Leaderboard, checkpoint and overlays of what has just run."""
+def finish(
+    plan: Any, rows: list[Any], a: argparse.Namespace, interrupted: bool, objectives: Sequence[str] = ("quality",)
+) -> int:
+    """Leaderboard (with several objectives the Pareto front, too), checkpoint and overlays of what has just run."""
     from orchestrator import checkpoint
-    from orchestrator.leaderboard import STAND_IN, trials_table
+    from orchestrator.leaderboard import STAND_IN, pareto_table, trials_table
+    from orchestrator.objectives import pareto_front
     from orchestrator.results import TRIALS
     from orchestrator.sweep import best_row
 
     best = best_row(rows, plan.task.mode)
     gallery = _gallery(plan, best) if best else []
+    front = pareto_front(rows, objectives, plan.task.mode) if len(objectives) > 1 else None
     if a.json:
-        print_json(_summary(plan, rows, best, gallery, interrupted))
+        print_json(_summary(plan, rows, best, gallery, interrupted, front))
     else:
         out = console()
         if plan.stand_in:
             out.print(f"{STAND_IN}: drawn pictures, not comparable with the paper", style="bold red")
         out.print(trials_table(rows, plan.task.objective, plan.task.metrics, plan.task.mode))
+        if front is not None:
+            out.print(pareto_table(front, plan.task.objective))
         if best:
             folder = plan.run / TRIALS / best.trial
             out.print(f"best checkpoint  {folder.path(checkpoint.FILE)}", soft_wrap=True)
@@ -185,8 +192,12 @@ def _gallery(plan: Any, best: Any) -> list[str]:
     return write_gallery(predictor, split, plan.run / "overlays", GALLERY)
 
 
-def _summary(plan: Any, rows: list[Any], best: Any, gallery: list[str], interrupted: bool) -> dict[str, Any]:
+def _summary(
+    plan: Any, rows: list[Any], best: Any, gallery: list[str], interrupted: bool, front: list[Any] | None
+) -> dict[str, Any]:
+    """``front``: the Pareto front, of a sweep with several objectives."""
     from orchestrator import checkpoint
+    from orchestrator.objectives import COSTS
     from orchestrator.results import TRIALS
 
     return {
@@ -194,6 +205,7 @@ def _summary(plan: Any, rows: list[Any], best: Any, gallery: list[str], interrup
         "stand_in": plan.stand_in,
         "interrupted": interrupted,
         "best": best.trial if best else None,
+        "pareto": None if front is None else [r.trial for r in front],
         "checkpoint": (plan.run / TRIALS / best.trial).path(checkpoint.FILE) if best else None,
         "overlays": [plan.run.path(f"overlays/{name}") for name in gallery],
         "trials": [
@@ -204,6 +216,7 @@ def _summary(plan: Any, rows: list[Any], best: Any, gallery: list[str], interrup
                 "choices": r.choices,
                 "best": r.best,
                 "test": r.test,
+                **{name: cost(r) for name, cost in COSTS.items()},
                 "epochs": [{k: e[k] for k in ("epoch", "losses", "val", "order")} for e in r.epochs],
             }
             for r in rows
