@@ -130,6 +130,10 @@ $(BENCH)/.installed: $(VENV)/.installed benchmarks/constraints.txt
 	@$(BENCH)/bin/python -m pip install -q --disable-pip-version-check -c benchmarks/constraints.txt --no-deps mosaicml-streaming
 	@touch $@
 
+.PHONY: bench-search
+bench-search: $(VENV)/.installed ## our search against random search, on real small trainings: half an hour on 2 cores
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/search.py
+
 .PHONY: clean
 clean: ## remove .venv and .venv-bench; data/ and results/ stay
 	rm -rf $(VENV) $(BENCH) *.egg-info

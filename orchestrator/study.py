@@ -84,11 +84,10 @@ class StudySearch(OptunaSearch):
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.journal, self._base_seed, self.objectives = journal, seed, tuple(objectives)
-        several = len(objectives) > 1
         super().__init__(
             space=space,
-            metric=list(objectives) if several else METRIC,
-            mode=[mode, *("min" for _ in objectives[1:])] if several else mode,
+            metric=METRIC,  # a list's names Tune would want in each result; costs are known at the end
+            mode=mode,
             sampler=optuna.samplers.TPESampler(
                 seed=seed,
                 multivariate=True,
@@ -105,6 +104,10 @@ class StudySearch(OptunaSearch):
             self._ot_study.enqueue_trial(start.point, {WARM: start.source}, skip_if_exists=True)
         self._numbers: dict[str, int] = {}  # by Tune's id
         self._begun = self._reconcile(ended or {})
+
+    def _setup_study(self, mode: str) -> None:
+        costs = ["min"] * (len(self.objectives) - 1)
+        super()._setup_study([mode, *costs] if costs else mode)
 
     def before(self) -> tuple[list[Past], list[Past]]:
         """The trials of an earlier process: those that are over, and those that are gone on with."""
