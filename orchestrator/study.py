@@ -93,7 +93,7 @@ class StudySearch(OptunaSearch):
                 multivariate=True,
                 group=True,
                 constant_liar=True,  # what runs beside counts as bad, so that no two try the same
-                n_startup_trials=startup_trials(trials),
+                n_startup_trials=startup_trials(trials, len(warm)),
             ),
             study_name=study,
             storage=open_journal(journal),
@@ -217,9 +217,12 @@ def open_journal(path: Path) -> JournalStorage:
     return JournalStorage(JournalFileBackend(str(path)))
 
 
-def startup_trials(trials: int) -> int:
-    """How many trials are drawn at random before TPE takes over: a third, Optuna's own 10 at most."""
-    return min(10, max(2, trials // 3))
+def startup_trials(trials: int, warm: int = 0) -> int:
+    """How many trials must be over before TPE takes over from chance: a third, Optuna's own 10 at most.
+
+    None needs to be drawn at random where there are ``warm`` points: these and the defaults are enough.
+    """
+    return min(10, max(2, trials // 3), *([1 + warm] if warm else []))
 
 
 def epochs_of(trial: FrozenTrial) -> dict[int, float]:

@@ -145,4 +145,5 @@ def words(points: Sequence[WarmPoint]) -> str:
     for point in points:
         counts[point.run] = counts.get(point.run, 0) + 1
     told = ", ".join(f"{count} of {run}" for run, count in counts.items())
-    return f"warm start: {len(points)} points ({told}); WARM_START=off leaves them out"
+    what = "1 point" if len(points) == 1 else f"{len(points)} points"
+    return f"warm start: {what} ({told}); WARM_START=off leaves them out"

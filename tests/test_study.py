@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from orchestrator.config import make_settings
 from orchestrator.errors import UserError
 from orchestrator.space import TRIAL, Space, chosen_settings
-from orchestrator.study import Ended, Past, StudySearch, epochs_of
+from orchestrator.study import Ended, Past, StudySearch, epochs_of, startup_trials
 from orchestrator.warm import WarmPoint
 
 STUDY = "decoder/tiny/vit_t/x"
@@ -234,6 +234,11 @@ def test_a_resumed_search_keeps_its_warm_points(tmp_path: Path, cut: int) -> Non
     second = warm_search(tmp_path / "cut", rows)
     told += [play(second, str(i), bests[i]) for i in range(cut, len(bests))]
     assert told == expected and len(stored(tmp_path / "cut")) == len(bests)
+
+
+@pytest.mark.parametrize(("trials", "warm", "expected"), [(3, 0, 2), (30, 0, 10), (60, 0, 10), (30, 4, 5), (6, 2, 2)])
+def test_warm_points_take_the_place_of_random_ones(trials: int, warm: int, expected: int) -> None:
+    assert startup_trials(trials, warm) == expected
 
 
 def costly(folder: Path, ended: Mapping[str, Ended] | None = None) -> StudySearch:
