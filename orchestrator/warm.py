@@ -22,7 +22,7 @@ from orchestrator.space import Space
 from orchestrator.storage import Storage
 
 AUTO, OFF = "auto", "off"
-SHARE = 3  #: at most one trial in so many starts from a point of another study
+SHARE, MOST = 3, 5  #: at most one trial in so many starts from a point of another study, and so many in all
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Study:
 
 
 def warm_points(plan: Plan, space: Space, trials: int, wanted: str) -> tuple[list[WarmPoint], list[str]]:
-    """Where the trials after the defaults start from: at most a third of all ``trials``, and remarks.
+    """Where the trials after the defaults start from: at most a third of all ``trials`` and five, and remarks.
 
     The best of each study come first, the nearest study's before the others', then their second best, and so on.
 
@@ -86,7 +86,7 @@ def warm_points(plan: Plan, space: Space, trials: int, wanted: str) -> tuple[lis
     Raises:
         UserError: a named run is not there, cannot be read, or has no point for this search.
     """
-    most = trials // SHARE
+    most = min(MOST, trials // SHARE)
     if wanted == OFF or (wanted == AUTO and (not most or space.all_points())):  # a finite space is tried as a whole
         return [], []
     studies, remarks = _named(plan.storage, wanted, space) if wanted != AUTO else _related(plan)
