@@ -20,7 +20,7 @@ RUN_OPTIONS = $(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(BACKBONE),--backbone '
 DRY = $(if $(DRY_RUN),--dry-run)
 
 # A mistyped variable would be ignored silently.
-KNOWN := METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED SEEDS NAME SET SOURCE LAYOUT RUN IMAGES OUT WEIGHTS REAL SCENES RECIPE PAIRS PYTHON PRUNED DRY_RUN PRICE AT_ONCE
+KNOWN := METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED SEEDS NAME WARM_START OBJECTIVES SET SOURCE LAYOUT RUN IMAGES OUT WEIGHTS REAL SCENES RECIPE PAIRS PYTHON PRUNED DRY_RUN PRICE AT_ONCE
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $(v))),$(v)))
 ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
 $(error unknown variable $(filter-out $(KNOWN),$(GIVEN)); known: $(KNOWN))
@@ -30,11 +30,12 @@ endif
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo '  variables: METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED SEEDS NAME SET="train.lr=1e-4 ..."'
+	@echo '  variables: METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED SEEDS NAME WARM_START OBJECTIVES SET="train.lr=1e-4 ..."'
 
 .PHONY: sweep
 sweep: $(VENV)/.installed ## search a method's hyper-parameters: make sweep METHOD=mca DATASET=cod10k
-	@$(SAMSWEEP) sweep '$(METHOD)' '$(DATASET)' $(if $(TRIALS),--trials '$(TRIALS)') $(RUN_OPTIONS) $(DRY)
+	@$(SAMSWEEP) sweep '$(METHOD)' '$(DATASET)' $(if $(TRIALS),--trials '$(TRIALS)') \
+		$(if $(WARM_START),--warm-start '$(WARM_START)') $(if $(OBJECTIVES),--objectives '$(OBJECTIVES)') $(RUN_OPTIONS) $(DRY)
 
 .PHONY: resume
 resume: $(VENV)/.installed ## go on with a sweep that was cut off: make resume NAME=... (TRIALS=12 adds trials)
@@ -151,6 +152,10 @@ $(BENCH)/.installed: $(VENV)/.installed benchmarks/constraints.txt
 	@$(BENCH)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -c benchmarks/constraints.txt -e '.[bench]'
 	@$(BENCH)/bin/python -m pip install -q --disable-pip-version-check -c benchmarks/constraints.txt --no-deps mosaicml-streaming
 	@touch $@
+
+.PHONY: bench-search
+bench-search: $(VENV)/.installed ## our search against random search, on real small trainings: half an hour on 2 cores
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/search.py
 
 .PHONY: clean
 clean: ## remove .venv and .venv-bench; data/ and results/ stay

@@ -13,6 +13,7 @@ from orchestrator.data.published import PUBLISHED
 from orchestrator.data.tasks import TASKS
 from orchestrator.metrics import METRICS
 from orchestrator.noise import LEVEL, Spread, spread, within_noise
+from orchestrator.objectives import COSTS
 from orchestrator.results import SEARCH, SEED
 
 STAND_IN = "STAND-IN"
@@ -202,6 +203,17 @@ def _cells(entry: dict[str, Any], metrics: Sequence[str]) -> list[str]:
 def _plus_minus(over: dict[str, Any], metric: str) -> str:
     unit, std = METRICS[metric].unit, over["std"].get(metric)
     return _number(over["mean"].get(metric), unit) + ("" if std is None else f" ± {_number(std, unit)}")
+
+
+def pareto_table(front: Sequence[Any], objective: str) -> Table:
+    """The trials of a sweep with several objectives that no other one beats, best quality first."""
+    table = Table(title="Pareto front", title_justify="left", title_style="bold")
+    for name in ("trial", f"val {METRICS[objective].label}", "seconds", "trained parameters", "choices"):
+        table.add_column(name, overflow="fold")
+    for row in front:
+        seconds, parameters = (cost(row) for cost in COSTS.values())
+        table.add_row(row.trial, f"{row.best:.4f}", f"{seconds:.1f}", f"{parameters:,}", _short(row.choices))
+    return table
 
 
 def _numbers(entry: dict[str, Any], metrics: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ import ray.tune
 
 from orchestrator.errors import UserError
 from orchestrator.job import CHANGED, STATE_FILE, Job
+from orchestrator.objectives import costs
 from orchestrator.patience import PATIENCE, patiently
 from orchestrator.plan import Plan
 from orchestrator.results import TRIALS, Row, make_row, write_row
@@ -160,7 +161,7 @@ class Recorder(ray.tune.Callback):
         # the row comes first: a trial without one is gone on with, by its state, whatever the study says
         write_row(self.plan.run, row)
         try:
-            self.search.tell(row.trial, Ended(row.status, row.best))
+            self.search.tell(row.trial, Ended(row.status, row.best, costs(row, self.search.objectives)))
         except OSError as error:
             raise writing_failed(str(self.search.journal), error) from error
         self._keep_study()

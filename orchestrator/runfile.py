@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from orchestrator.errors import UserError, unknown
@@ -29,6 +29,9 @@ class RunFile:
     direction: str  #: 'max' or 'min'
     space: list[str]  #: its dimensions (``Space.describe``)
     trials: int
+    warm_start: str = "off"  #: what was asked for; sweeps from before there was one had none
+    warm: list[dict[str, Any]] = field(default_factory=list)  #: what was taken: ``warm.WarmPoint``
+    objectives: list[str] = field(default_factory=lambda: ["quality"])
     version: int = VERSION
 
     def save(self, run: Storage) -> None:
@@ -37,9 +40,9 @@ class RunFile:
     def check_same(self, other: RunFile, name: str) -> None:
         """Raise UserError, with the reason, unless ``other`` (what is asked for now) is the same sweep.
 
-        The number of trials and the place of the data may differ.
+        The number of trials, the place of the data and what there would be to start from now may differ.
         """
-        for what in ("method", "dataset", "direction", "fingerprint"):
+        for what in ("method", "dataset", "direction", "fingerprint", "warm_start", "objectives"):
             _same(name, what, getattr(self, what), getattr(other, what))
         for key in sorted({*self.settings, *other.settings}):
             _same(name, key, self.settings.get(key), other.settings.get(key))
@@ -48,8 +51,10 @@ class RunFile:
             raise UserError(f"NAME={name}: the search space {there} the dimension {dimension}; choose another NAME")
 
 
-def describe(plan: Plan, changes: Mapping[str, Any], space: Space, data: Storage, trials: int) -> RunFile:
-    """The sweep that a plan is about to begin or to go on with."""
+def describe(
+    plan: Plan, changes: Mapping[str, Any], space: Space, data: Storage, trials: int, **search: Any
+) -> RunFile:
+    """The sweep that a plan is about to begin or to go on with; ``search``: how it searches, by field."""
     return RunFile(
         method=plan.settings.method,
         dataset=plan.settings.dataset,
@@ -60,6 +65,7 @@ def describe(plan: Plan, changes: Mapping[str, Any], space: Space, data: Storage
         direction=plan.task.mode,
         space=space.describe(),
         trials=trials,
+        **search,
     )
 
 

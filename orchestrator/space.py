@@ -38,7 +38,14 @@ class Space:
 
     def default_point(self) -> dict[str, Any] | None:
         """The defaults as a point of this space, or None where they lie outside it."""
-        recorder = _Defaults(self.settings)
+        return self.point_of({})
+
+    def point_of(self, choices: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The point where dimensions are as ``choices`` say and the others have their defaults; None if outside.
+
+        ``choices`` that are no dimension there count for nothing.
+        """
+        recorder = _Defaults({**self.settings, **choices})
         self(recorder)
         return recorder.point if recorder.inside else None
 
@@ -98,9 +105,11 @@ class _Defaults:
     def suggest_float(self, name: str, low: float, high: float, **kw: Any) -> float:
         how = "".join(f" {key}={value}" for key, value in sorted(kw.items()))
         self.dimensions.append(f"{name} in [{low}, {high}]{how}")
-        return self._take(name, low <= self.flat[name] <= high)
+        value = self.flat[name]
+        return self._take(name, isinstance(value, int | float) and low <= value <= high)
 
-    suggest_int = suggest_float
+    def suggest_int(self, name: str, low: int, high: int, **kw: Any) -> int:
+        return int(self.suggest_float(name, low, high, **kw))
 
     def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
         self.dimensions.append(f"{name} of {list(choices)}")

@@ -13,10 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 from orchestrator import runfile
 from orchestrator.alive import Driver, driver_of
 from orchestrator.metrics import METRICS
-from orchestrator.results import read_rows
+from orchestrator.objectives import pareto_front
+from orchestrator.results import Row, from_record, read_rows
 from orchestrator.storage import Storage
 from orchestrator.study import FILE as JOURNAL
-from orchestrator.study import read_study, study_name, trial_name
+from orchestrator.study import epochs_of, read_study, study_name, trial_name
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Status:
     begun: list[Begun]
     best: float | None  #: of all trials, also of those that run
     metric: str
+    objective: str  #: the task's own; '' where no trial is over
+    front: list[Row]  #: the Pareto front, of a sweep with several objectives
     driver: Driver | None
 
     @property
@@ -74,7 +77,7 @@ class Status:
     def to_json(self) -> dict[str, Any]:
         counts = {kind: self.count(kind) for kind in ("completed", "pruned", "failed")}
         more = {"to_come": self.to_come, "driven": self.driven, "finished": len(self.over) >= self.trials}
-        return {**asdict(self), **counts, **more}
+        return {**asdict(self), "front": [row.trial for row in self.front], **counts, **more}
 
 
 def read_status(storage: Storage, name: str) -> Status:
@@ -92,6 +95,7 @@ def read_status(storage: Storage, name: str) -> Status:
     running = [trial for trial in running if trial.trial not in over]
     values = [row["best"] for row in rows if row["best"] is not None] + [t.best for t in running if t.best is not None]
     finite = [value for value in values if math.isfinite(value)]
+    over_rows = [from_record(row) for row in rows] if len(begun.objectives) > 1 else []
     return Status(
         name=name,
         trials=begun.trials,
@@ -100,6 +104,8 @@ def read_status(storage: Storage, name: str) -> Status:
         begun=running,
         best=(max if begun.direction == "max" else min)(finite) if finite else None,
         metric=METRICS[rows[0]["objective"]].label if rows else "",
+        objective=rows[0]["objective"] if rows else "",
+        front=pareto_front(over_rows, begun.objectives, begun.direction),
         driver=driver_of(storage / name),
     )
 
@@ -120,6 +126,6 @@ def _study(run: Storage, begun: runfile.RunFile, name: str) -> list[FrozenTrial]
 
 
 def _begun(trial: FrozenTrial) -> Begun:
-    values = trial.intermediate_values
+    values = epochs_of(trial)
     last = max(values, default=0)
     return Begun(trial_name(trial.number), last, values.get(last))

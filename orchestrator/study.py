@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,14 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from orchestrator.errors import UserError
+from orchestrator.objectives import QUALITY
 from orchestrator.space import TRIAL, Space
 from orchestrator.trial import METRIC
+from orchestrator.warm import WarmPoint
 
 FILE = "study.journal"
+WARM = "warm"  #: a trial's attribute: the trial of another study that it starts from
+EPOCHS = "epochs"  #: a trial's attribute where Optuna takes no intermediate values: with several objectives
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Ended:
 
     status: str  #: completed, pruned or failed
     best: float  #: NaN where it has none
+    costs: tuple[float, ...] = ()  #: by the objectives beside quality
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,10 @@ class StudySearch(OptunaSearch):
     Tune's word that a trial is over is not passed on: ``tell`` does so, once the trial's row is written.
 
     Args:
+        mode: quality's, 'max' or 'min'.
+        warm: what is tried right after the defaults.
+        objectives: quality, and costs beside it, each the smaller the better. With these, Optuna takes no
+            intermediate values, and whoever runs the trials must not cut them short.
         ended: the trials that have rows, by name; where the study has them RUNNING, they are told now. All
             others that were begun are suggested again first: the same Optuna trial, the same name.
 
@@ -70,23 +79,35 @@ class StudySearch(OptunaSearch):
         seed: int,
         trials: int,
         ended: Mapping[str, Ended] | None = None,
+        warm: Sequence[WarmPoint] = (),
+        objectives: Sequence[str] = (QUALITY,),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.journal, self._base_seed = journal, seed
+        self.journal, self._base_seed, self.objectives = journal, seed, tuple(objectives)
         super().__init__(
             space=space,
-            metric=METRIC,
+            metric=METRIC,  # a list's names Tune would want in each result; costs are known at the end
             mode=mode,
             sampler=optuna.samplers.TPESampler(
-                seed=seed, multivariate=True, group=True, n_startup_trials=startup_trials(trials)
+                seed=seed,
+                multivariate=True,
+                group=True,
+                constant_liar=True,  # what runs beside counts as bad, so that no two try the same
+                n_startup_trials=startup_trials(trials, len(warm)),
             ),
             study_name=study,
             storage=open_journal(journal),
         )
         for point in space.first_points():
             self._ot_study.enqueue_trial(point, skip_if_exists=True)
+        for start in warm:
+            self._ot_study.enqueue_trial(start.point, {WARM: start.source}, skip_if_exists=True)
         self._numbers: dict[str, int] = {}  # by Tune's id
         self._begun = self._reconcile(ended or {})
+
+    def _setup_study(self, mode: str) -> None:
+        costs = ["min"] * (len(self.objectives) - 1)
+        super()._setup_study([mode, *costs] if costs else mode)
 
     def before(self) -> tuple[list[Past], list[Past]]:
         """The trials of an earlier process: those that are over, and those that are gone on with."""
@@ -106,8 +127,13 @@ class StudySearch(OptunaSearch):
             return
         frozen = self._frozen(self._numbers[trial_id])
         # what was killed tells its earlier epochs again
-        if not frozen.state.is_finished() and result["epoch"] not in frozen.intermediate_values:
+        known = epochs_of(frozen)
+        if frozen.state.is_finished() or result["epoch"] in known:
+            return
+        if len(self.objectives) == 1:
             self._ot_trials[trial_id].report(result[METRIC], result["epoch"])
+        else:
+            self._ot_trials[trial_id].set_user_attr(EPOCHS, {**known, result["epoch"]: result[METRIC]})
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if result and not error:
@@ -120,8 +146,9 @@ class StudySearch(OptunaSearch):
         if end.status == "stopped" or self._frozen(number).state.is_finished():
             return
         states = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
-        state = states.get(end.status, TrialState.FAIL) if math.isfinite(end.best) else TrialState.FAIL
-        self._ot_study.tell(number, end.best if state == TrialState.COMPLETE else None, state=state)
+        values = [end.best, *end.costs]
+        state = states.get(end.status, TrialState.FAIL) if all(map(math.isfinite, values)) else TrialState.FAIL
+        self._ot_study.tell(number, values if state == TrialState.COMPLETE else None, state=state)
 
     def _next(self) -> Any:
         """The trial to suggest, its random numbers dependent on seed and number alone."""
@@ -190,10 +217,19 @@ def open_journal(path: Path) -> JournalStorage:
     return JournalStorage(JournalFileBackend(str(path)))
 
 
-def startup_trials(trials: int) -> int:
-    """How many trials are drawn at random before TPE takes over: a third, Optuna's own 10 at most."""
-    return min(10, max(2, trials // 3))
+def startup_trials(trials: int, warm: int = 0) -> int:
+    """How many trials must be over before TPE takes over from chance: a third, Optuna's own 10 at most.
+
+    None needs to be drawn at random where there are ``warm`` points: these and the defaults are enough.
+    """
+    return min(10, max(2, trials // 3), *([1 + warm] if warm else []))
+
+
+def epochs_of(trial: FrozenTrial) -> dict[int, float]:
+    """The best value so far after each epoch that a trial has told of."""
+    kept = {int(epoch): value for epoch, value in trial.user_attrs.get(EPOCHS, {}).items()}  # keys of JSON are strings
+    return {**trial.intermediate_values, **kept}
 
 
 def _past(trial: FrozenTrial) -> Past:
-    return Past(trial_name(trial.number), dict(trial.intermediate_values))
+    return Past(trial_name(trial.number), epochs_of(trial))

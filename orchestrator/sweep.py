@@ -16,6 +16,7 @@ from orchestrator.errors import UserError
 from orchestrator.job import run_job
 from orchestrator.leaderboard import rank
 from orchestrator.mailbox import open_mailbox
+from orchestrator.objectives import QUALITY, costs
 from orchestrator.patience import is_passing
 from orchestrator.plan import Plan
 from orchestrator.ray_storage import ray_storage
@@ -29,6 +30,7 @@ from orchestrator.storage import Storage, writing_failed
 from orchestrator.study import FILE as JOURNAL
 from orchestrator.study import Ended, StudySearch, study_name
 from orchestrator.trial import METRIC, name_of, run_trial
+from orchestrator.warm import WarmPoint
 from orchestrator.worker import Work
 
 TUNE = "tune"  #: Tune's own folder in a run's
@@ -51,6 +53,8 @@ def run_sweep(
     capacity: Capacity,
     log: Path,
     watcher: Watcher,
+    warm: Sequence[WarmPoint] = (),
+    objectives: Sequence[str] = (QUALITY,),
     work: Work = run_job,
 ) -> Outcome:
     """Run ``trials`` trials and write a row for each; or, of a sweep that was cut off, those that have none yet.
@@ -59,6 +63,8 @@ def run_sweep(
         plan: what every trial shares.
         fixed: dotted settings that the user gave; no dimensions of the search.
         log: a local folder for Ray's own files.
+        warm: what is tried right after the defaults.
+        objectives: of the search, quality first (``objectives.parse``).
         work: what the workers do for a trial.
 
     Raises:
@@ -69,9 +75,20 @@ def run_sweep(
     if not run.is_local and run.exists(JOURNAL):
         journal.write_bytes(run.read(JOURNAL))
     rows = ended_rows(run)
+    search = StudySearch(
+        Space(plan.settings, fixed),
+        plan.task.mode,
+        study=study_of(plan),
+        journal=journal,
+        seed=plan.settings.train.seed,
+        trials=trials,
+        ended={row.trial: Ended(row.status, row.best, costs(row, objectives)) for row in rows},
+        warm=warm,
+        objectives=objectives,
+    )
     at_once = min(max(1, trials - len(rows)), capacity.concurrent(plan.settings.train))
     slots = Slots(plan.name, run / SLOTS, mailbox, at_once, work)
-    recorder = Recorder(plan, trials, watcher, mailbox, slots, _search(plan, trials, fixed, journal, rows), rows)
+    recorder = Recorder(plan, trials, watcher, mailbox, slots, search, rows)
     try:
         recorder.tidy()
         if (rest := trials - len(rows)) > 0:
@@ -99,23 +116,14 @@ def ended_rows(run: Storage) -> list[Row]:
     return [row for row in rows if row.status != "stopped"]
 
 
-def _search(plan: Plan, trials: int, fixed: Mapping[str, Any], journal: Path, rows: Sequence[Row]) -> StudySearch:
-    """Optuna's part of the sweep; ``rows``: of the trials that are over."""
+def study_of(plan: Plan) -> str:
+    """The name of a sweep's study in its journal."""
     settings = plan.settings
-    return StudySearch(
-        Space(settings, fixed),
-        plan.task.mode,
-        study=study_name(settings.method, settings.dataset, settings.backbone.name, plan.name),
-        journal=journal,
-        seed=settings.train.seed,
-        trials=trials,
-        ended={row.trial: Ended(row.status, row.best) for row in rows},
-    )
+    return study_name(settings.method, settings.dataset, settings.backbone.name, plan.name)
 
 
 def _tuner(plan: Plan, rest: int, at_once: int, recorder: Recorder) -> ray.tune.Tuner:
     """The ``rest`` of the sweep as Ray Tune takes it."""
-    settings = plan.settings
     path, filesystem = ray_storage(plan.run)
     return ray.tune.Tuner(
         ray.tune.with_resources(ray.tune.with_parameters(run_trial, mailbox=recorder.mailbox), DRIVER_RESOURCES),
@@ -127,7 +135,7 @@ def _tuner(plan: Plan, rest: int, at_once: int, recorder: Recorder) -> ray.tune.
             max_concurrent_trials=at_once,
             reuse_actors=True,
             search_alg=recorder.search,
-            scheduler=asha(plan.task.mode, settings.train.epochs, *recorder.search.before()),
+            scheduler=_scheduler(plan, recorder.search),
         ),
         run_config=ray.tune.RunConfig(
             name=TUNE,
@@ -139,6 +147,13 @@ def _tuner(plan: Plan, rest: int, at_once: int, recorder: Recorder) -> ray.tune.
             failure_config=ray.tune.FailureConfig(max_failures=0),
         ),
     )
+
+
+def _scheduler(plan: Plan, search: StudySearch) -> ray.tune.schedulers.TrialScheduler | None:
+    """ASHA by quality; none where quality is not all that counts: what it would cut may be the cheapest good trial."""
+    if len(search.objectives) > 1:
+        return None
+    return asha(plan.task.mode, plan.settings.train.epochs, *search.before())
 
 
 def trials_of(space: Space, wanted: int) -> int:

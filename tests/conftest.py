@@ -18,7 +18,6 @@ from orchestrator import patience
 from orchestrator.cli import main
 from orchestrator.data import standin
 
-
 # a busy machine is no fault of an example's
 hypothesis.settings.register_profile("samsweep", deadline=None)
 hypothesis.settings.load_profile("samsweep")

@@ -39,7 +39,7 @@ def recorder(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rec
     (tmp_path / "study.journal").write_bytes(b"journal")
     watcher = SimpleNamespace(epoch=lambda *_: None, ended=lambda row: None)
     mailbox = SimpleNamespace(close=SimpleNamespace(remote=lambda trial: None))
-    search = SimpleNamespace(journal=tmp_path / "study.journal", tell=lambda name, end: None)
+    search = SimpleNamespace(journal=tmp_path / "study.journal", tell=lambda name, end: None, objectives=("quality",))
     slots = SimpleNamespace(start=lambda job: None)
     recorder = Recorder(plan, 9, watcher, mailbox, slots, search, rows=[])
     for name in "abc":

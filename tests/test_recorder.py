@@ -26,7 +26,7 @@ class Trials:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.said: str | None = None
         mailbox = SimpleNamespace(close=SimpleNamespace(remote=lambda trial: self.said))
-        search = SimpleNamespace(journal=folder / "study.journal", tell=lambda name, end: None)
+        search = SimpleNamespace(journal=folder / "study.journal", tell=lambda name, end: None, objectives=("quality",))
         watcher = SimpleNamespace(epoch=lambda *_: None, ended=lambda row: None)
         slots = SimpleNamespace(start=lambda job: None)
         self.recorder = Recorder(plan, 9, watcher, mailbox, slots, search, rows=[])  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 
 from orchestrator import runfile
+from orchestrator.cli.sweep import _search
 from orchestrator.config import make_settings
 from orchestrator.errors import UserError
 from orchestrator.space import Space
 from orchestrator.storage import Storage
+from orchestrator.warm import WarmPoint
 
 SETTINGS = make_settings("decoder", "x", {"train.batch": 4})
 
@@ -49,6 +52,8 @@ def test_it_survives_the_disk(tmp_path: Path) -> None:
         ({"fingerprint": "f2"}, "that sweep began with fingerprint f1, now it is f2"),
         ({"settings": {**SETTINGS.flat(), "train.lr": 0.5}}, "began with train.lr 0.0002, now it is 0.5"),
         ({"settings": {**SETTINGS.flat(), "train.new": 1}}, "began with train.new None, now it is 1"),
+        ({"warm_start": "auto"}, "began with warm_start off, now it is auto"),
+        ({"objectives": ["quality", "seconds"]}, "began with objectives ['quality'], now it is ['quality', 'seconds']"),
         ({"space": []}, "the search space has no more the dimension method.iou_weight in [0.25, 4.0] log=True"),
         ({"space": [*begun().space, "train.new of [1, 2]"]}, "search space had not the dimension train.new of [1, 2]"),
     ],
@@ -76,6 +81,24 @@ def test_a_damaged_file_is_said(tmp_path: Path, content: str, says: str) -> None
     with pytest.raises(UserError) as caught:
         runfile.load(Storage(str(tmp_path)), "run")
     assert says in str(caught.value) and "choose another NAME" in str(caught.value)
+
+
+def test_what_a_sweep_starts_from_is_decided_once(tmp_path: Path) -> None:
+    """Also where other studies are there by now: neither the plan nor STORAGE is looked at again."""
+    point = {"run": "other", "trial": "002", "point": {"train.lr": 1e-3}}
+    begun(warm_start="auto", warm=[point], objectives=["quality", "seconds"]).save(Storage(str(tmp_path)) / "run")
+    then = runfile.load(Storage(str(tmp_path)), "run")
+    given = argparse.Namespace(warm_start=None, objectives=None)
+    how = _search(given, plan=None, space=None, trials=9, begun=then)
+    assert how == {"warm_start": "auto", "warm": [point], "objectives": ["quality", "seconds"]}
+    assert WarmPoint(**how["warm"][0]) == WarmPoint("other", "002", {"train.lr": 1e-3})
+
+
+def test_a_sweep_from_before_warm_starts_goes_on_without(tmp_path: Path) -> None:
+    old = {k: v for k, v in dataclasses.asdict(begun()).items() if k not in ("warm_start", "warm", "objectives")}
+    Storage(str(tmp_path)).write("run/run.json", json.dumps(old).encode())
+    then = runfile.load(Storage(str(tmp_path)), "run")
+    assert then is not None and (then.warm_start, then.warm, then.objectives) == ("off", [], ["quality"])
 
 
 def test_a_fixed_setting_is_no_dimension() -> None:

@@ -18,7 +18,8 @@ from optuna.trial import TrialState
 from orchestrator.config import make_settings
 from orchestrator.errors import UserError
 from orchestrator.space import TRIAL, Space, chosen_settings
-from orchestrator.study import Ended, Past, StudySearch
+from orchestrator.study import Ended, Past, StudySearch, epochs_of, startup_trials
+from orchestrator.warm import WarmPoint
 
 STUDY = "decoder/tiny/vit_t/x"
 SETTINGS = make_settings("decoder", "x")
@@ -198,3 +199,82 @@ def test_a_torn_line_and_a_lock_left_behind_are_mended(tmp_path: Path) -> None:
     (tmp_path / "study.journal.lock").symlink_to(journal)
     again = search(tmp_path, ended={told[TRIAL]: Ended("completed", 0.5)})
     assert begin(again, "x")[TRIAL] == "001" and stored(tmp_path)["000"].value == 0.5
+
+
+WARM = [
+    WarmPoint("other", "003", {"train.lr": 1e-3, "train.weight_decay": 0.02, "method.iou_weight": 2.0}),
+    WarmPoint("other", "001", {"train.lr": 2e-3, "train.weight_decay": 0.03, "method.iou_weight": 1.0}),
+]
+
+
+def warm_search(folder: Path, ended: Mapping[str, Ended] | None = None) -> StudySearch:
+    return StudySearch(Space(SETTINGS, {}), "max", STUDY, folder / "study.journal", 0, trials=6, ended=ended, warm=WARM)
+
+
+def test_warm_points_come_after_the_defaults_and_tell_their_source(tmp_path: Path) -> None:
+    s = warm_search(tmp_path)
+    told = [begin(s, str(i)) for i in range(4)]
+    assert SETTINGS.replace(chosen_settings(told[0])) == SETTINGS
+    assert [chosen_settings(choices) for choices in told[1:3]] == [point.point for point in WARM]
+    assert chosen_settings(told[3]) not in [point.point for point in WARM]
+    sources = [trial.user_attrs.get("warm") for trial in stored(tmp_path).values()]
+    assert sources == [None, "other/003", "other/001", None]
+
+
+@pytest.mark.parametrize("cut", range(5))
+def test_a_resumed_search_keeps_its_warm_points(tmp_path: Path, cut: int) -> None:
+    bests = [0.3, 0.5, 0.1, 0.4, 0.2]
+    for name in ("calm", "cut"):
+        (tmp_path / name).mkdir()
+    calm = warm_search(tmp_path / "calm")
+    expected = [play(calm, str(i), best) for i, best in enumerate(bests)]
+    first = warm_search(tmp_path / "cut")
+    told = [play(first, str(i), best) for i, best in enumerate(bests[:cut])]
+    rows = {t[TRIAL]: Ended("completed", bests[i]) for i, t in enumerate(told)}
+    second = warm_search(tmp_path / "cut", rows)
+    told += [play(second, str(i), bests[i]) for i in range(cut, len(bests))]
+    assert told == expected and len(stored(tmp_path / "cut")) == len(bests)
+
+
+@pytest.mark.parametrize(("trials", "warm", "expected"), [(3, 0, 2), (30, 0, 10), (60, 0, 10), (30, 4, 5), (6, 2, 2)])
+def test_warm_points_take_the_place_of_random_ones(trials: int, warm: int, expected: int) -> None:
+    assert startup_trials(trials, warm) == expected
+
+
+def costly(folder: Path, ended: Mapping[str, Ended] | None = None) -> StudySearch:
+    objectives = ("quality", "seconds", "trained_parameters")
+    space = Space(SETTINGS, {})
+    return StudySearch(space, "max", STUDY, folder / "study.journal", 0, trials=4, ended=ended, objectives=objectives)
+
+
+def test_several_objectives_have_their_ends_and_a_front(tmp_path: Path) -> None:
+    s = costly(tmp_path)
+    ends = [("completed", 0.5, 9.0), ("completed", 0.4, 5.0), ("completed", 0.3, 7.0), ("failed", math.nan, 0.0)]
+    for number, (status, best, seconds) in enumerate([*ends, ("pruned", 0.1, 1.0), ("completed", 0.6, math.nan)]):
+        told = begin(s, str(number))
+        s.on_trial_result(str(number), {"best": best, "epoch": 1})
+        s.on_trial_complete(str(number), {"best": best, "epoch": 1})
+        s.tell(told[TRIAL], Ended(status, best, (seconds, 10.0)))
+    trials = stored(tmp_path)
+    assert [t.state.name for t in trials.values()] == ["COMPLETE"] * 3 + ["FAIL", "PRUNED", "FAIL"]
+    assert trials["000"].values == [0.5, 9.0, 10.0]
+    study = optuna.load_study(
+        study_name=STUDY, storage=JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    )
+    assert [d.name for d in study.directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE"]
+    assert [t.number for t in study.best_trials] == [0, 1]
+
+
+def test_several_objectives_go_on_where_they_were(tmp_path: Path) -> None:
+    s = costly(tmp_path)
+    told = [begin(s, name) for name in "ab"]
+    for epoch in (1, 2):
+        s.on_trial_result("b", {"best": 0.1 * epoch, "epoch": epoch})
+    s.tell("000", Ended("completed", 0.5, (3.0, 10.0)))
+    again = costly(tmp_path, {"000": Ended("completed", 0.5, (3.0, 10.0))})
+    over, begun = again.before()
+    assert over == [Past("000", {})] and begun == [Past("001", {1: 0.1, 2: 0.2})]
+    assert begin(again, "x") == told[1] and begin(again, "y")[TRIAL] == "002"
+    again.on_trial_result("x", {"best": 0.9, "epoch": 2})
+    again.on_trial_result("x", {"best": 0.3, "epoch": 3})
+    assert epochs_of(stored(tmp_path)["001"]) == {1: 0.1, 2: 0.2, 3: 0.3}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from orchestrator.cli.common import (
@@ -177,26 +177,31 @@ def finish(
     interrupted: bool,
     seeds: SeedsRun | None = None,
     tell: Callable[[Any], None] = print_json,
+    objectives: Sequence[str] = ("quality",),
 ) -> int:
-    """Leaderboard, checkpoint and overlays of what has just run, and the ``seeds`` of its best trial.
+    """Leaderboard (with several objectives the Pareto front, too), checkpoint and overlays of what has just run.
 
-    ``tell`` takes them where --json is given.
+    ``seeds``: of its best trial. ``tell`` takes all of it where --json is given.
     """
     from orchestrator import checkpoint, runfile
-    from orchestrator.leaderboard import STAND_IN, trials_table
+    from orchestrator.leaderboard import STAND_IN, pareto_table, trials_table
+    from orchestrator.objectives import pareto_front
     from orchestrator.results import TRIALS
     from orchestrator.sweep import best_row
 
     best = best_row(rows, plan.task.mode)
     gallery = _gallery(plan, best) if best else []
+    front = pareto_front(rows, objectives, plan.task.mode) if len(objectives) > 1 else None
     if a.json:
         more = {"seeds": seeds.to_json()} if seeds else {}
-        tell(_summary(plan, rows, best, gallery, interrupted) | more)
+        tell(_summary(plan, rows, best, gallery, interrupted, front) | more)
     else:
         out = console()
         if plan.stand_in:
             out.print(f"{STAND_IN}: drawn pictures, not comparable with the paper", style="bold red")
         out.print(trials_table(rows, plan.task.objective, plan.task.metrics, plan.task.mode))
+        if front is not None:
+            out.print(pareto_table(front, plan.task.objective))
         if seeds:
             seeds.show()
         if best:
@@ -227,8 +232,12 @@ def _gallery(plan: Any, best: Any) -> list[str]:
     return write_gallery(predictor, split, plan.run / "overlays", GALLERY)
 
 
-def _summary(plan: Any, rows: list[Any], best: Any, gallery: list[str], interrupted: bool) -> dict[str, Any]:
+def _summary(
+    plan: Any, rows: list[Any], best: Any, gallery: list[str], interrupted: bool, front: list[Any] | None
+) -> dict[str, Any]:
+    """``front``: the Pareto front, of a sweep with several objectives."""
     from orchestrator import checkpoint
+    from orchestrator.objectives import COSTS
     from orchestrator.results import TRIALS
 
     return {
@@ -236,6 +245,7 @@ def _summary(plan: Any, rows: list[Any], best: Any, gallery: list[str], interrup
         "stand_in": plan.stand_in,
         "interrupted": interrupted,
         "best": best.trial if best else None,
+        "pareto": None if front is None else [r.trial for r in front],
         "checkpoint": (plan.run / TRIALS / best.trial).path(checkpoint.FILE) if best else None,
         "overlays": [plan.run.path(f"overlays/{name}") for name in gallery],
         "trials": [
@@ -246,6 +256,7 @@ def _summary(plan: Any, rows: list[Any], best: Any, gallery: list[str], interrup
                 "choices": r.choices,
                 "best": r.best,
                 "test": r.test,
+                **{name: cost(r) for name, cost in COSTS.items()},
                 "epochs": [{k: e[k] for k in ("epoch", "losses", "val", "order")} for e in r.epochs],
             }
             for r in rows

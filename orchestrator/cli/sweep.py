@@ -32,6 +32,17 @@ def add_verbs(verbs: Any) -> None:
         "--trials", type=int, metavar="N", help=f"in all (default {DEFAULT_TRIALS}); more than before adds some"
     )
     add_dry_run(p)
+    p.add_argument(
+        "--warm-start",
+        metavar="auto|off|RUN,...",
+        help="try what these runs found good after the defaults; auto (default): finished sweeps of this method on "
+        "other data, and of other methods on this data",
+    )
+    p.add_argument(
+        "--objectives",
+        metavar="quality,...",
+        help="also seconds or trained_parameters: searches the Pareto front (default quality)",
+    )
     p = add_verb(
         verbs,
         "plan",
@@ -98,6 +109,7 @@ def resume(a: argparse.Namespace) -> int:
     if begun is None:
         raise runfile.missing(storage, a.name)
     a.method, a.dataset, a.data = begun.method, begun.dataset, a.data or begun.data
+    a.warm_start = a.objectives = None
     return _sweep(a, begun.changes, begun)
 
 
@@ -113,6 +125,7 @@ def _sweep(
     from orchestrator.space import Space
     from orchestrator.storage import Storage
     from orchestrator.sweep import best_row, run_sweep, trials_of
+    from orchestrator.warm import WarmPoint
 
     wanted = _wanted(a, begun)
     plan = plan_of(a, changes, continues=begun is not None, dry=a.dry_run)
@@ -121,7 +134,7 @@ def _sweep(
     trials = trials_of(space, wanted)
     if trials < wanted:
         notes().print(f"the search space has {trials} points in all: {trials} trials")
-    now = runfile.describe(plan, changes, space, Storage(a.data), trials)
+    now = runfile.describe(plan, changes, space, Storage(a.data), trials, **_search(a, plan, space, trials, begun))
     if begun and not plan.fingerprint:  # of a stand-in that a dry run does not draw
         now = dataclasses.replace(now, fingerprint=begun.fingerprint)
     done = _continue(plan, begun, now) if begun else []
@@ -135,11 +148,27 @@ def _sweep(
     )
     with session as ray, Heartbeat(plan.run):
         at_once = ray.capacity.concurrent(ray.plan.settings.train)
+        warm = [WarmPoint(**point) for point in now.warm]
         with SweepView(ray.plan, trials, ray.screen, done, at_once) as view:
-            outcome = run_sweep(ray.plan, trials, fixed, ray.capacity, ray.folder, view)
+            outcome = run_sweep(ray.plan, trials, fixed, ray.capacity, ray.folder, view, warm, now.objectives)
         best = None if outcome.interrupted else best_row(outcome.rows, plan.task.mode)
         seeds = seeds_on(a, ray) if a.seeds and best else None
-    return finish(plan, outcome.rows, a, outcome.interrupted, seeds, tell)
+    return finish(plan, outcome.rows, a, outcome.interrupted, seeds, tell, now.objectives)
+
+
+def _search(a: argparse.Namespace, plan: Any, space: Any, trials: int, begun: RunFile | None) -> dict[str, Any]:
+    """How it searches, as ``RunFile`` has it. What a sweep starts from is decided once, when it begins."""
+    from orchestrator import objectives, warm
+
+    if begun:
+        wanted = objectives.parse(a.objectives) if a.objectives is not None else begun.objectives
+        return {"warm_start": a.warm_start or begun.warm_start, "warm": begun.warm, "objectives": list(wanted)}
+    wanted = objectives.parse(a.objectives or objectives.QUALITY)
+    start = a.warm_start or warm.AUTO
+    points, remarks = warm.warm_points(plan, space, trials, start)
+    for line in [*remarks, *([warm.words(points)] if points else [])]:
+        notes().print(line, style="dim", soft_wrap=True)
+    return {"warm_start": start, "warm": [point.to_json() for point in points], "objectives": list(wanted)}
 
 
 def _wanted(a: argparse.Namespace, begun: RunFile | None) -> int:
@@ -168,6 +197,7 @@ def status(a: argparse.Namespace) -> None:
     from rich.table import Table
 
     from orchestrator import runfile
+    from orchestrator.leaderboard import pareto_table
     from orchestrator.status import read_status
     from orchestrator.storage import Storage
 
@@ -190,4 +220,6 @@ def status(a: argparse.Namespace) -> None:
     for sweep in found:
         for trial in sweep.begun if a.name else ():
             out.print(f"trial {trial.trial}: epoch {trial.epoch} of {sweep.epochs}, {trial.best_words}")
+        if a.name and sweep.front:
+            out.print(pareto_table(sweep.front, sweep.objective))
         out.print(f"{sweep.name}: {sweep.driver_words}{storage_option(a) if sweep.abandoned else ''}", soft_wrap=True)

@@ -1,0 +1,219 @@
+"""What a search takes from other studies: which of them, which of their trials, how many, and how it tells."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator import runfile
+from orchestrator.config import make_settings
+from orchestrator.data.tasks import TASKS
+from orchestrator.errors import UserError
+from orchestrator.plan import Plan
+from orchestrator.results import make_row, write_row
+from orchestrator.space import Space
+from orchestrator.storage import Storage
+from orchestrator.warm import WarmPoint, warm_points, words
+
+TRIALS = 9  #: of a search: three points at most
+
+
+def plan(
+    root: Path, name: str, method: str = "decoder", dataset: str = "here", task: str = "camouflage", **settings: Any
+) -> Plan:
+    return Plan(
+        name=name,
+        settings=make_settings(method, dataset, settings),
+        data=Storage(str(root / "data")),
+        storage=Storage(str(root / "results")),
+        task=TASKS[task],
+        stand_in=False,
+        fingerprint=f"of {dataset}",
+        skipped=0,
+        backbone_random=False,
+    )
+
+
+def study(
+    of: Plan, results: list[tuple[dict[str, Any], float]], trials: int | None = None, status: str = "completed"
+) -> None:
+    """A sweep as its folder has it: the choices of each trial on top of the defaults, and its value."""
+    space = Space(of.settings, {})
+    runfile.describe(of, {}, space, of.data, len(results) if trials is None else trials).save(of.run)
+    for number, (choices, best) in enumerate(results):
+        full = space.point_of(choices)
+        assert full is not None
+        epoch = {"epoch": 1, "losses": {}, "val": {}, "best": best, "best_epoch": 1, "trained_parameters": 10}
+        write_row(of.run, make_row(of, f"{number:03d}", status, [epoch], seconds=1.0, choices=full))
+
+
+def taken(of: Plan, wanted: str = "auto", trials: int = TRIALS) -> list[WarmPoint]:
+    points, remarks = warm_points(of, Space(of.settings, {}), trials, wanted)
+    assert not remarks
+    return points
+
+
+def rates(points: list[WarmPoint]) -> list[tuple[str, float]]:
+    return [(point.source, point.point["train.lr"]) for point in points]
+
+
+DEFAULTS: tuple[dict[str, Any], float] = ({}, 0.5)
+GOOD = [DEFAULTS, ({"train.lr": 1e-3}, 0.6), ({"train.lr": 2e-3}, 0.7), ({"train.lr": 3e-4}, 0.4)]
+
+
+def test_what_beat_the_defaults_elsewhere_is_taken_best_first(tmp_path: Path) -> None:
+    study(plan(tmp_path, "other", dataset="there"), GOOD)
+    here = plan(tmp_path, "x")
+    points = taken(here)
+    assert rates(points) == [("other/002", 2e-3), ("other/001", 1e-3)]
+    assert all(Space(here.settings, {}).point_of(point.point) == point.point for point in points)
+    assert words(points) == "warm start: 2 points (2 of other); WARM_START=off leaves them out"
+
+
+def test_a_smaller_metric_can_be_better_there(tmp_path: Path) -> None:
+    study(plan(tmp_path, "other", dataset="there", task="shadow"), GOOD)
+    assert rates(taken(plan(tmp_path, "x"))) == [("other/003", 3e-4)]
+
+
+@pytest.mark.parametrize("trials", [1, 2, 3, 5, 6, 9, 15, 18, 60])
+def test_a_third_of_the_trials_at_most_and_five(tmp_path: Path, trials: int) -> None:
+    study(
+        plan(tmp_path, "other", dataset="there"), [DEFAULTS, *(({"train.lr": 1e-3 + i / 1e5}, 0.6) for i in range(8))]
+    )
+    assert len(taken(plan(tmp_path, "x"), trials=trials)) == min(5, trials // 3)
+
+
+def test_nothing_is_there_or_wanted(tmp_path: Path) -> None:
+    assert taken(plan(tmp_path, "x")) == []
+    study(plan(tmp_path, "other", dataset="there"), GOOD)
+    assert taken(plan(tmp_path, "x"), "off") == []
+
+
+@pytest.mark.parametrize(
+    "unrelated",
+    [
+        {"dataset": "here"},  # the same sweep once more must try the same
+        {"dataset": "there", "method": "sam_adapter"},
+        {"dataset": "there", "backbone.name": "vit_b"},
+    ],
+)
+def test_studies_of_no_kin_are_left_alone(tmp_path: Path, unrelated: dict[str, Any]) -> None:
+    study(plan(tmp_path, "other", **unrelated), GOOD)
+    assert taken(plan(tmp_path, "x")) == []
+
+
+def test_an_unfinished_study_waits_to_be_named(tmp_path: Path) -> None:
+    study(plan(tmp_path, "other", dataset="there"), GOOD, trials=5)
+    assert taken(plan(tmp_path, "x")) == []
+    assert len(taken(plan(tmp_path, "x"), "other")) == 2
+
+
+@pytest.mark.parametrize("status", ["pruned", "failed", "stopped"])
+def test_only_whole_trials_speak(tmp_path: Path, status: str) -> None:
+    study(plan(tmp_path, "other", dataset="there"), GOOD, status=status)
+    assert taken(plan(tmp_path, "x")) == []
+
+
+def test_a_value_that_is_not_finite_is_none(tmp_path: Path) -> None:
+    study(plan(tmp_path, "other", dataset="there"), [({"train.lr": 1e-3}, math.nan), ({"train.lr": 2e-3}, 0.1)])
+    assert rates(taken(plan(tmp_path, "x"))) == [("other/001", 2e-3)]
+
+
+def test_the_nearest_studies_come_first_and_take_turns(tmp_path: Path) -> None:
+    def two(low: float) -> list[tuple[dict[str, Any], float]]:
+        return [({"train.lr": low}, 0.7), ({"train.lr": low + 1e-5}, 0.6), DEFAULTS]
+
+    study(plan(tmp_path, "a-sibling", "sam_adapter"), two(1e-3))
+    study(plan(tmp_path, "b-other-metric", dataset="there", task="polyp"), two(2e-3))
+    study(plan(tmp_path, "c-same-metric", dataset="elsewhere"), two(3e-3))
+    points = taken(plan(tmp_path, "x"), trials=30)
+    first, second = ("c-same-metric/000", "b-other-metric/000", "a-sibling/000"), ("c-same-metric/001",)
+    assert tuple(point.source for point in points)[:4] == first + second
+    assert len(points) == 5
+
+
+def test_a_sibling_gives_what_both_have(tmp_path: Path) -> None:
+    choices = {"train.lr": 1e-3, "method.iou_weight": 2.0, "method.scale": 8}
+    study(plan(tmp_path, "sibling", "sam_adapter"), [DEFAULTS, (choices, 0.9)])
+    here = plan(tmp_path, "x")
+    (point,) = taken(here)
+    default = Space(here.settings, {}).default_point()
+    assert default is not None
+    assert point.point == {**default, "train.lr": 1e-3, "method.iou_weight": 2.0}
+
+
+def test_what_lies_outside_the_space_is_not_taken(tmp_path: Path) -> None:
+    """As after a change of the ranges."""
+    other = plan(tmp_path, "other", dataset="there")
+    study(other, GOOD)
+    for number, value in (("001", 0.5), ("002", "high")):
+        epoch = {"epoch": 1, "losses": {}, "val": {}, "best": 0.9}
+        row = make_row(other, number, "completed", [epoch], seconds=1.0, choices={"train.lr": 1e-3})
+        write_row(other.run, replace(row, choices={"train.lr": value}))
+    assert taken(plan(tmp_path, "x")) == []
+
+
+def test_what_the_user_fixed_there_counts(tmp_path: Path) -> None:
+    other = plan(tmp_path, "other", dataset="there", **{"train.lr": 2e-3})
+    space = Space(other.settings, {"train.lr": 2e-3})
+    runfile.describe(other, {"train.lr": 2e-3}, space, other.data, 1).save(other.run)
+    epoch = {"epoch": 1, "losses": {}, "val": {}, "best": 0.5}
+    write_row(other.run, make_row(other, "000", "completed", [epoch], seconds=1.0, choices=space.point_of({})))
+    assert rates(taken(plan(tmp_path, "x"))) == [("other/000", 2e-3)]
+
+
+def test_a_finite_space_is_tried_as_a_whole(tmp_path: Path) -> None:
+    study(plan(tmp_path, "other", "sam", "there"), [DEFAULTS, ({"method.mask_choice": "best_predicted"}, 0.9)])
+    assert taken(plan(tmp_path, "x", "sam")) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        ("othr", r"unknown sweep under .*results 'othr' \(nearest: other\)"),
+        ("other,", r"unknown sweep under .*results ''"),
+        ("flat", "WARM_START=flat: no trial of it beat the defaults in this search's space; leave it out"),
+    ],
+)
+def test_a_named_run_that_does_not_serve_is_said(tmp_path: Path, wanted: str, says: str) -> None:
+    study(plan(tmp_path, "other", dataset="there"), GOOD)
+    study(plan(tmp_path, "flat", dataset="there"), [DEFAULTS])
+    with pytest.raises(UserError, match=says) as caught:
+        taken(plan(tmp_path, "x"), wanted)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_named_run_may_be_the_same_sweep(tmp_path: Path) -> None:
+    study(plan(tmp_path, "again"), GOOD)
+    assert len(taken(plan(tmp_path, "x"), "again")) == 2
+
+
+def test_a_damaged_study_is_only_told_of(tmp_path: Path) -> None:
+    study(plan(tmp_path, "other", dataset="there"), GOOD)
+    (tmp_path / "results" / "other" / "trials" / "001" / "record.arrow").write_bytes(b"torn")
+    here = plan(tmp_path, "x")
+    points, (remark,) = warm_points(here, Space(here.settings, {}), TRIALS, "auto")
+    assert points == [] and "damaged result" in remark
+    with pytest.raises(UserError, match="damaged result"):
+        taken(here, "other")
+
+
+@settings(deadline=None, max_examples=20)
+@given(values=st.lists(st.floats(0, 1), min_size=1, max_size=8), trials=st.integers(1, 30))
+def test_any_study_gives_distinct_points_of_the_space(
+    values: list[float], trials: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.mktemp("warm")
+    study(plan(root, "other", dataset="there"), [({"train.lr": 1e-3 * (1 + i % 3)}, v) for i, v in enumerate(values)])
+    here = plan(root, "x")
+    space = Space(here.settings, {})
+    points = [point.point for point in taken(here, trials=trials)]
+    assert len(points) <= min(5, trials // 3)
+    assert all(space.point_of(point) == point != space.default_point() for point in points)
+    assert all(points.index(point) == i for i, point in enumerate(points))
