@@ -34,7 +34,7 @@ help: ## list the targets
 
 .PHONY: sweep
 sweep: $(VENV)/.installed ## search a method's hyper-parameters: make sweep METHOD=mca DATASET=cod10k
-	@$(SAMSWEEP) sweep '$(METHOD)' '$(DATASET)' $(if $(TRIALS),--trials '$(TRIALS)') \
+	@$(SAMSWEEP) sweep '$(METHOD)' '$(DATASET)' $(if $(TRIALS),--trials '$(TRIALS)') $(if $(AT_ONCE),--at-once '$(AT_ONCE)') \
 		$(if $(WARM_START),--warm-start '$(WARM_START)') $(if $(OBJECTIVES),--objectives '$(OBJECTIVES)') $(RUN_OPTIONS) $(DRY)
 
 .PHONY: resume

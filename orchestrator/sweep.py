@@ -22,7 +22,6 @@ from orchestrator.plan import Plan
 from orchestrator.ray_storage import ray_storage
 from orchestrator.recorder import Recorder, StopAtFault, Watcher
 from orchestrator.results import Row, from_record, read_rows
-from orchestrator.runtime import Capacity
 from orchestrator.slots import FOLDER as SLOTS
 from orchestrator.slots import Slots
 from orchestrator.space import Space
@@ -50,7 +49,7 @@ def run_sweep(
     plan: Plan,
     trials: int,
     fixed: Mapping[str, Any],
-    capacity: Capacity,
+    at_once: int,
     log: Path,
     watcher: Watcher,
     warm: Sequence[WarmPoint] = (),
@@ -62,6 +61,7 @@ def run_sweep(
     Args:
         plan: what every trial shares.
         fixed: dotted settings that the user gave; no dimensions of the search.
+        at_once: as many trials run side by side; they must fit on the cluster.
         log: a local folder for Ray's own files.
         warm: what is tried right after the defaults.
         objectives: of the search, quality first (``objectives.parse``).
@@ -86,7 +86,7 @@ def run_sweep(
         warm=warm,
         objectives=objectives,
     )
-    at_once = min(max(1, trials - len(rows)), capacity.concurrent(plan.settings.train))
+    at_once = max(1, min(at_once, trials - len(rows)))
     slots = Slots(plan.name, run / SLOTS, mailbox, at_once, work)
     recorder = Recorder(plan, trials, watcher, mailbox, slots, search, rows)
     try:

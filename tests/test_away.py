@@ -16,7 +16,6 @@ from orchestrator.errors import UserError
 from orchestrator.plan import Plan, make_plan
 from orchestrator.recorder import Recorder, StopAtFault
 from orchestrator.results import make_row, read_rows, write_row
-from orchestrator.runtime import Capacity
 from orchestrator.single import TRIAL as SINGLE
 from orchestrator.single import train_here
 from orchestrator.space import TRIAL, Space
@@ -99,7 +98,7 @@ def test_a_sweep_that_cannot_begin_is_told_in_one_line(
     monkeypatch.setattr(sweep, "open_mailbox", lambda: None)
     monkeypatch.setattr(sweep.ray, "kill", lambda actor: None)
     with pytest.raises(UserError, match="flaky://bucket/run: cannot be written .Could not connect"):
-        sweep.run_sweep(plan, 1, {}, Capacity(((2, 0),)), tmp_path, recorder.watcher)
+        sweep.run_sweep(plan, 1, {}, 2, tmp_path, recorder.watcher)
 
 
 def test_another_machine_takes_the_study_from_the_store(
@@ -122,7 +121,7 @@ def test_another_machine_takes_the_study_from_the_store(
     monkeypatch.setattr(sweep, "_tuner", tuner)
     monkeypatch.setattr(sweep, "open_mailbox", lambda: None)
     monkeypatch.setattr(sweep.ray, "kill", lambda actor: None)
-    outcome = sweep.run_sweep(plan, 4, {}, Capacity(((2, 0),)), tmp_path, recorder.watcher)
+    outcome = sweep.run_sweep(plan, 4, {}, 2, tmp_path, recorder.watcher)
     assert [row.trial for row in outcome.rows] == ["000"] and outcome.interrupted and made["rest"] == 3
     assert [made["recorder"].search.suggest(trial) for trial in "ab"] == told[1:], "in the order of their numbers"
     assert plan.run.names("trials") == ["000", "001"], "a, b and c were never heard of"

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable
+import os
+import signal
+import threading
+import time
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from orchestrator.cli import cells as cells_module
 from orchestrator.cli import grid as module
 from orchestrator.cli import main
-from orchestrator.cli import sweep as verbs
+from orchestrator.cli.cells import Outcome, words_of
+from orchestrator.cli.main import build_parser
 from orchestrator.errors import UserError
 from orchestrator.grid import Cell, cells, is_grid
 from orchestrator.storage import Storage
@@ -51,28 +59,37 @@ def test_plan_starts_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-Tell = Callable[[object], None]
+class Lanes:
+    """In the place of ``cells.Lanes``: runs nothing."""
+
+    def __init__(self) -> None:
+        self.ran: list[tuple[str, str, str]] = []
+        self.outcome = Outcome()
+
+    def run(self, a: Any, heads: Any, trials: int) -> Outcome:
+        self.ran += [(cell.method, cell.dataset, name) for cell, _, name in heads]
+        return self.outcome
+
+
+@pytest.fixture
+def lanes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lanes:
+    monkeypatch.chdir(tmp_path)
+    made = Lanes()
+    monkeypatch.setattr(module, "side_by_side", lambda a, cells, grid: nullcontext(made))
+    return made
 
 
 def sweep(*words: str) -> int:
     return main(["sweep", "decoder,sam", "istd,kvasir", "--name", "g", "--trials", "2", *words])
 
 
-def test_a_cell_that_fails_leaves_the_others_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    ran: list[tuple[str, str, str]] = []
+NAMES = ["g-decoder-istd", "g-sam-istd", "g-decoder-kvasir", "g-sam-kvasir"]
 
-    def run_cell(a: object, tell: Tell) -> int:
-        ran.append((a.method, a.dataset, a.name))  # type: ignore[attr-defined]
-        if len(ran) == 2:
-            raise UserError("no space left")
-        return 0
 
-    monkeypatch.setattr(verbs, "begin_or_go_on", run_cell)
+def test_a_cell_that_fails_is_told(lanes: Lanes, capsys: pytest.CaptureFixture[str]) -> None:
+    lanes.outcome.failed.append((Cell("sam", "istd"), "no space left"))
     assert sweep() == 1
-    assert ran == [
+    assert lanes.ran == [
         ("decoder", "istd", "g-decoder-istd"),
         ("sam", "istd", "g-sam-istd"),
         ("decoder", "kvasir", "g-decoder-kvasir"),
@@ -81,35 +98,71 @@ def test_a_cell_that_fails_leaves_the_others_alone(
     assert "failed: sam on istd: no space left" in capsys.readouterr().out
 
 
-def test_what_is_done_is_not_done_again_and_an_interrupt_ends_it_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    ran: list[str] = []
-
-    def run_cell(a: object, tell: Tell) -> int:
-        ran.append(a.name)  # type: ignore[attr-defined]
-        return 130
-
-    monkeypatch.setattr(verbs, "begin_or_go_on", run_cell)
+def test_what_is_done_is_not_done_again(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_is_done", lambda storage, name, trials: name == "g-decoder-istd")
+    lanes.outcome.interrupted = True
     assert sweep() == 130
-    assert ran == ["g-sam-istd"]
+    assert [name for *_, name in lanes.ran] == NAMES[1:]
+    monkeypatch.setattr(module, "_is_done", lambda storage, name, trials: True)
+    assert sweep() == 0 and len(lanes.ran) == 3, "no Ray for nothing"
 
 
 @pytest.mark.parametrize("ends", [0, 130])
-def test_a_grid_is_one_json_document(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ends: int
-) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    def run_cell(a: object, tell: Tell) -> int:
-        tell({"run": a.name})  # type: ignore[attr-defined]
-        return ends
-
-    monkeypatch.setattr(verbs, "begin_or_go_on", run_cell)
+def test_a_grid_is_one_json_document(lanes: Lanes, capsys: pytest.CaptureFixture[str], ends: int) -> None:
+    lanes.outcome = Outcome(runs=[{"run": name} for name in NAMES], interrupted=ends == 130)
     assert sweep("--json") == ends
     told = json.loads(capsys.readouterr().out)
     assert told["cells"] == 4 and told["failed"] == [] and told["interrupted"] is (ends == 130)
-    names = ["g-decoder-istd", "g-sam-istd", "g-decoder-kvasir", "g-sam-kvasir"]
-    assert [run["run"] for run in told["runs"]] == (names if ends == 0 else names[:1])
+    assert [run["run"] for run in told["runs"]] == NAMES
+
+
+def test_the_command_of_a_cell_has_all_that_was_asked_for() -> None:
+    asked = ["--epochs", "3", "--set", "train.lr=1e-3 train.batch=4", "--storage", "s3://b/r", "--warm-start", "off"]
+    parser, _ = build_parser()
+    a = parser.parse_args(["sweep", "all", "istd", "--trials", "2", "--seeds", "4", *asked])
+    words = words_of(a, Cell("sam", "istd"), "g-sam-istd", share=3, trials=2)
+    cell = parser.parse_args(words)
+    assert (cell.method, cell.dataset, cell.name, cell.at_once, cell.json) == ("sam", "istd", "g-sam-istd", 3, True)
+    for option in ("trials", "epochs", "set", "storage", "data", "warm_start", "seeds", "objectives", "workers"):
+        assert getattr(cell, option) == getattr(a, option), option
+
+
+FAKE = """
+import os, sys, time
+print("[00:01] trial 000 completed", os.environ["RAY_ADDRESS"], file=sys.stderr)
+if sys.argv[2] == "bad":
+    print("error: no space left", file=sys.stderr)
+    sys.exit(2)
+try:
+    time.sleep(60 if sys.argv[2] == "long" else 0)
+except KeyboardInterrupt:
+    sys.exit(130)
+print('{"run": "%s"}' % sys.argv[2])
+"""
+HANDLED = "import signal; signal.signal(signal.SIGTERM, signal.default_int_handler)"
+
+
+def run_lanes(monkeypatch: pytest.MonkeyPatch, methods: str, screen: io.StringIO, lanes: int = 2) -> Outcome:
+    """Cells whose commands are ``FAKE``; a method's name says how one goes."""
+    monkeypatch.setattr(cells_module, "ENTRY", HANDLED + FAKE)
+    parser, _ = build_parser()
+    a = parser.parse_args(["sweep", "all", "all"])
+    heads = [(Cell(method, "istd"), f"{method} on istd", method) for method in methods.split()]
+    return cells_module.Lanes("address:1", lanes, 1, screen).run(a, heads, trials=1)
+
+
+def test_a_cell_that_fails_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    outcome = run_lanes(monkeypatch, "one bad two", screen)
+    assert sorted(run["run"] for run in outcome.runs) == ["one", "two"] and not outcome.interrupted
+    assert outcome.failed == [(Cell("bad", "istd"), "no space left")]
+    assert "one on istd [00:01] trial 000 completed address:1" in screen.getvalue()
+    assert "bad on istd failed: no space left" in screen.getvalue()
+
+
+def test_an_interrupt_ends_all_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    began = time.monotonic()
+    threading.Timer(3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    outcome = run_lanes(monkeypatch, "long long two", io.StringIO())
+    assert outcome.interrupted and not outcome.failed and not outcome.runs
+    assert time.monotonic() - began < 30

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.cells import Outcome, side_by_side
 from orchestrator.cli.common import console, notes, print_json
 from orchestrator.errors import UserError
 
@@ -18,48 +19,70 @@ if TYPE_CHECKING:
 RunCell = Callable[[argparse.Namespace, Callable[[Any], None]], int]
 
 
-def sweep_grid(a: argparse.Namespace, trials: int, run_cell: RunCell) -> int:
-    """Every cell's sweep, one after the other; a cell that fails leaves the others alone.
+def sweep_grid(a: argparse.Namespace, trials: int, dry_run: RunCell) -> int:
+    """Every cell's sweep, side by side as they fit; a cell that fails leaves the others alone.
 
     Called again under the same NAME it goes on where it was. Exit code 1 where cells failed, 130 where it was
-    interrupted.
+    interrupted. ``dry_run`` tells of one cell what would be done.
     """
     from orchestrator.grid import cells
-    from orchestrator.leaderboard import leaderboard
-    from orchestrator.results import read_rows
-    from orchestrator.seeds import SUFFIX, has_seeds
+    from orchestrator.seeds import has_seeds
     from orchestrator.storage import Storage
 
     storage = Storage(a.storage)
     found = cells(a.method, a.dataset, Storage(a.data))
     grid = a.name or f"grid-{datetime.now():%Y%m%d-%H%M%S}"
-    notes().print(f"{len(found)} cells of {trials} trials, as runs {grid}-METHOD-DATASET; the same NAME goes on")
-    failed: list[tuple[Cell, str]] = []
-    runs: list[Any] = []
-    interrupted = False
+    notes().print(
+        f"{len(found)} cells of {trials} trials, as runs {grid}-METHOD-DATASET; NAME={grid} goes on with them"
+    )
+    heads = []
     for number, cell in enumerate(found, 1):
         name, head = cell.run_name(grid), f"[{number}/{len(found)}] {cell.method} on {cell.dataset}"
         if _is_done(storage, name, trials) and (not a.seeds or has_seeds(storage, name, a.seeds)):
             notes().print(f"{head}: done before")
-            continue
+        else:
+            heads.append((cell, head, name))
+    outcome = Outcome()
+    if a.dry_run:
+        outcome = _in_turn(a, heads, dry_run)
+    elif heads:
+        with side_by_side(a, [cell for cell, *_ in heads], grid) as lanes:
+            outcome = lanes.run(a, heads, trials)
+    return _tell(a, grid, found, outcome)
+
+
+def _in_turn(a: argparse.Namespace, heads: Sequence[tuple[Cell, str, str]], run: RunCell) -> Outcome:
+    """Each cell in this process."""
+    outcome = Outcome()
+    for cell, head, name in heads:
         notes().print(head, style="bold")
         one = argparse.Namespace(**{**vars(a), "method": cell.method, "dataset": cell.dataset, "name": name})
         try:
-            interrupted = run_cell(one, runs.append) == 130
+            run(one, outcome.runs.append)
         except UserError as error:
-            failed.append((cell, str(error)))
+            outcome.failed.append((cell, str(error)))
             notes().print(f"{head} failed: {error}", style="red", soft_wrap=True)
-        if interrupted:
-            break
+    return outcome
+
+
+def _tell(a: argparse.Namespace, grid: str, found: Sequence[Cell], outcome: Outcome) -> int:
+    """The grid's own leaderboard and the cells that failed; the exit code."""
+    from orchestrator.leaderboard import leaderboard
+    from orchestrator.results import read_rows
+    from orchestrator.seeds import SUFFIX
+    from orchestrator.storage import Storage
+
     names = [cell.run_name(grid) + suffix for cell in found for suffix in ("", SUFFIX)]
-    rows = [row for name in names for row in read_rows(storage, name)]
+    rows = [row for name in names for row in read_rows(Storage(a.storage), name)]
     if a.json:
-        causes = [{"method": c.method, "dataset": c.dataset, "cause": why} for c, why in failed]
-        about = {"grid": grid, "cells": len(found), "interrupted": interrupted, "failed": causes, "runs": runs}
-        print_json({**about, "leaderboard": leaderboard(rows)})
-    elif not interrupted:
-        _show_grid([] if a.dry_run else leaderboard(rows), failed)
-    return 130 if interrupted else 1 if failed else 0
+        causes = [{"method": c.method, "dataset": c.dataset, "cause": why} for c, why in outcome.failed]
+        about = {"grid": grid, "cells": len(found), "interrupted": outcome.interrupted, "failed": causes}
+        print_json({**about, "runs": outcome.runs, "leaderboard": leaderboard(rows)})
+    elif outcome.interrupted:
+        notes().print(f"interrupted; the same command with NAME={grid} goes on", soft_wrap=True)
+    else:
+        _show_grid([] if a.dry_run else leaderboard(rows), outcome.failed)
+    return 130 if outcome.interrupted else 1 if outcome.failed else 0
 
 
 def _is_done(storage: Any, name: str, trials: int) -> bool:

@@ -45,8 +45,6 @@ def print_plan(a: argparse.Namespace, trials: int) -> None:
     from orchestrator.grid import cells
     from orchestrator.storage import Storage
 
-    if a.at_once is not None and a.at_once < 1:
-        raise UserError(f"--at-once {a.at_once}: at least 1")
     if a.price is not None and not a.price >= 0:
         raise UserError(f"--price {a.price}: at least 0")
     data = Storage(a.data)

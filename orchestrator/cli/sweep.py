@@ -31,6 +31,7 @@ def add_verbs(verbs: Any) -> None:
     p.add_argument(
         "--trials", type=int, metavar="N", help=f"in all (default {DEFAULT_TRIALS}); more than before adds some"
     )
+    p.add_argument("--at-once", type=int, metavar="N", help="trials side by side (default: as many as fit)")
     add_dry_run(p)
     p.add_argument(
         "--warm-start",
@@ -109,7 +110,7 @@ def resume(a: argparse.Namespace) -> int:
     if begun is None:
         raise runfile.missing(storage, a.name)
     a.method, a.dataset, a.data = begun.method, begun.dataset, a.data or begun.data
-    a.warm_start = a.objectives = None
+    a.warm_start = a.objectives = a.at_once = None
     return _sweep(a, begun.changes, begun)
 
 
@@ -147,10 +148,10 @@ def _sweep(
         advice=f"; go on with: samsweep resume {plan.name}{storage_option(a)}",
     )
     with session as ray, Heartbeat(plan.run):
-        at_once = ray.capacity.concurrent(ray.plan.settings.train)
+        at_once = min(ray.capacity.concurrent(ray.plan.settings.train), a.at_once or trials)
         warm = [WarmPoint(**point) for point in now.warm]
         with SweepView(ray.plan, trials, ray.screen, done, at_once) as view:
-            outcome = run_sweep(ray.plan, trials, fixed, ray.capacity, ray.folder, view, warm, now.objectives)
+            outcome = run_sweep(ray.plan, trials, fixed, at_once, ray.folder, view, warm, now.objectives)
         best = None if outcome.interrupted else best_row(outcome.rows, plan.task.mode)
         seeds = seeds_on(a, ray) if a.seeds and best else None
     return finish(plan, outcome.rows, a, outcome.interrupted, seeds, tell, now.objectives)
@@ -173,6 +174,8 @@ def _search(a: argparse.Namespace, plan: Any, space: Any, trials: int, begun: Ru
 
 def _wanted(a: argparse.Namespace, begun: RunFile | None) -> int:
     """How many trials there shall be in all."""
+    if a.at_once is not None and a.at_once < 1:
+        raise UserError(f"--at-once {a.at_once}: at least 1")
     wanted: int = a.trials if a.trials is not None else begun.trials if begun else DEFAULT_TRIALS
     if wanted < 1:
         raise UserError(f"TRIALS={wanted}: at least 1")
