@@ -49,7 +49,7 @@ from orchestrator.study import FILE as JOURNAL
 from orchestrator.study import Ended, StudySearch
 from orchestrator.warm import AUTO, warm_points
 
-METHOD, TASK = "sam_adapter", "camouflage"
+METHOD, TASK = "mca", "camouflage"
 #: Small trainings: 64 samples each, judged by 14 images.
 SETTINGS = {
     "train.epochs": 4,
