@@ -49,7 +49,7 @@ def stock(workers: int, trials: int, folder: Path) -> dict[str, Any]:
             ),
         ).fit()
 
-    ray.init(log_to_driver=False)
+    ray.init(address="local", log_to_driver=False)
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(driver, {"CPU": 0.01}),  # else drivers take the cores that workers wait for
         param_space={"lr": ray.tune.loguniform(1e-5, 1e-2)},

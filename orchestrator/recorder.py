@@ -108,9 +108,14 @@ class Recorder(ray.tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._end(name_of(trial), "failed")
 
+    def open_trials(self) -> list[str]:
+        """The trials that were begun here and are not over."""
+        over = {row.trial for row in self.rows}
+        return [trial for trial in self._began if trial not in over]
+
     def close_open_trials(self, cause: str) -> None:
         """Rows for trials that were cut off by what ended the sweep."""
-        for trial in [t for t in self._began if t not in {row.trial for row in self.rows}]:
+        for trial in self.open_trials():
             self.stopped = True
             self._end(trial, "stopped", cause)
 

@@ -160,7 +160,13 @@ def ray_cluster(log: Path, dashboard: bool = True) -> Iterator[tuple[Capacity, s
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
-    local = {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": dashboard}
+    if not address:
+        os.environ["RAY_AUTH_MODE"] = "token"  # whoever reaches a Ray may run code; the token lies in the user's home
+    local = {
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "include_dashboard": dashboard,
+        "dashboard_host": "127.0.0.1",
+    }
     joined = {"runtime_env": {"env_vars": ENVIRONMENT}}  # a local Ray's processes inherit it
     _log_to_file(log)
     try:

@@ -79,7 +79,8 @@ def train_on_ray(plan: Plan, screen: IO[str], keep: bool = False, errand: Errand
 
     with EpochView(plan, Console(file=screen, markup=False, highlight=False)) as view:
         try:
-            return _recorded(plan, errand, epochs, follow, keep)
+            with slots:
+                return _recorded(plan, errand, epochs, follow, keep)
         finally:
             ray.kill(mailbox)
             patiently((plan.run / FOLDER).remove)

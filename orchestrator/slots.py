@@ -80,6 +80,7 @@ class Slot:
             ended = self.mailbox.finished.remote(self._key, self._number).future()
             wait([fit, ended], return_when=FIRST_COMPLETED)
             if ended.done() and not fit.done():
+                ended.result()  # raises where Ray itself has gone
                 return
             error = fit.exception()
             self._fit = None
@@ -114,13 +115,23 @@ class Slot:
 
 
 class Slots:
-    """As many slots as trials fit at once; each opens when it is first needed. Jobs end by a letter to their trial."""
+    """As many slots as trials fit at once; each opens when it is first needed. Jobs end by a letter to their trial.
+
+    A context manager: beyond it no thread speaks to Ray, which is about to go or to lose the mailbox.
+    """
 
     def __init__(self, name: str, folder: Storage, mailbox: Any, most: int, work: Work = run_job) -> None:
         self.name, self.folder, self.mailbox, self.most, self.work = name, folder, mailbox, most, work
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._idle = threading.Semaphore(0)
         self._threads: list[threading.Thread] = []
+        self._over = threading.Event()
+
+    def __enter__(self) -> Slots:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
 
     def start(self, job: Job) -> None:
         """Run a job as soon as a slot is free; comes back at once."""
@@ -145,6 +156,8 @@ class Slots:
                 slot.run(job)
             except Exception as error:
                 letter = ("failed", cause(error))
+            if self._over.is_set():
+                return
             ray.get(self.mailbox.put.remote(job.name, *letter))
             self._idle.release()
         slot.close()

@@ -94,8 +94,10 @@ def run_sweep(
         if (rest := trials - len(rows)) > 0:
             for folder in (TUNE, SLOTS):  # of a sweep that was cut off: what counts lies in the study and in the trials
                 run.remove(folder)
-            _tuner(plan, rest, at_once, recorder).fit()
-            slots.close()
+            with slots:
+                _tuner(plan, rest, at_once, recorder).fit()
+                if not recorder.open_trials():
+                    slots.close()
     except Exception as error:
         # Tune's and Optuna's own files lie under STORAGE too; what botocore raises is no OSError
         if isinstance(error, UserError) or not (isinstance(error, OSError) or is_passing(error)):
