@@ -120,7 +120,7 @@ test-cluster: $(VENV)/.installed ## a cluster that loses a node, with and withou
 test-s3: $(VENV)/.installed ## data and results in a real S3 store (a one-node Ceph; Debian, root)
 	@for p in radosgw ceph-mon ceph-mgr ceph-osd; do command -v $$p >/dev/null || missing=1; done; test -z "$$missing" || { apt-get update -qq && \
 		apt-get install -y -qq --no-install-recommends radosgw ceph-mon ceph-osd ceph-mgr ceph-common; }
-	@$(BIN)/python -m pytest -m s3
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m s3 -n 2 --dist loadfile
 
 .PHONY: lint
 lint: $(VENV)/.installed ## style and types

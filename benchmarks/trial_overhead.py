@@ -51,7 +51,8 @@ def stock(workers: int, trials: int, folder: Path) -> dict[str, Any]:
 
     ray.init(address="local", log_to_driver=False)
     tuner = ray.tune.Tuner(
-        ray.tune.with_resources(driver, {"CPU": 0.01}),  # else drivers take the cores that workers wait for
+        # as ours: a driver with a share of a CPU would leave too little for two workers on two cores, for ever
+        ray.tune.with_resources(driver, {"CPU": 0, "node:__internal_head__": 0.0001}),
         param_space={"lr": ray.tune.loguniform(1e-5, 1e-2)},
         tune_config=ray.tune.TuneConfig(
             metric="best",

@@ -139,6 +139,14 @@ def from_flat(flat: Mapping[str, Any]) -> Settings:
     return make_settings(flat["method"], flat["dataset"], rest)
 
 
+def with_new_settings(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded settings, and the defaults of those that are newer than the record."""
+    try:
+        return make_settings(flat["method"], flat["dataset"]).flat() | dict(flat)
+    except UserError:
+        return dict(flat)  # of a method that is here no more
+
+
 def parse_set(text: str) -> dict[str, str]:
     """``"train.lr=1e-4 method.scale=16"`` to a dictionary of strings."""
     changes = {}

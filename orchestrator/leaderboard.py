@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from methods import registry
+from orchestrator.config import with_new_settings
 from orchestrator.data.published import PUBLISHED
 from orchestrator.data.tasks import TASKS
 from orchestrator.metrics import METRICS
@@ -67,7 +68,7 @@ def _entry(group: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _but_seed(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row["settings"].items() if key != "train.seed"}
+    return {key: value for key, value in with_new_settings(row["settings"]).items() if key != "train.seed"}
 
 
 def _over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:

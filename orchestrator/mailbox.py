@@ -57,6 +57,10 @@ class Mailbox:
             self._changed.notify_all()
         return self._causes.pop(trial, None)
 
+    async def is_closed(self, trial: str) -> bool:
+        """Whether a trial is over, whatever its workers think."""
+        return trial in self._closed
+
     async def assign(self, slot: str, number: int, job: Any) -> None:
         """Give a slot its next job; None sends its workers home."""
         await self._change(self._jobs, slot, (number, job))

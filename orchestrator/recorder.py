@@ -17,7 +17,7 @@ from orchestrator.patience import PATIENCE, patiently
 from orchestrator.plan import Plan
 from orchestrator.results import TRIALS, Row, make_row, write_row
 from orchestrator.runtime import lost_ray
-from orchestrator.slots import Slots
+from orchestrator.slots import NO_ROOM_SAYS, Slots
 from orchestrator.space import TRIAL, chosen_settings
 from orchestrator.storage import writing_failed
 from orchestrator.study import FILE as JOURNAL
@@ -83,14 +83,18 @@ class Recorder(ray.tune.Callback):
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        name = name_of(trial)
-        self._began[name] = time.time()
-        self._choices[name] = {key: value for key, value in trial.config.items() if key != TRIAL}
-        self._epochs[name] = []
+        name = self._begin(trial)
         settings = self.plan.settings.replace(chosen_settings(trial.config))
         folder = self.plan.run / TRIALS / name
         self.slots.start(Job(settings.flat(), self.plan.data.uri, folder.uri, self.plan.fingerprint))
         self._keep_study()
+
+    def _begin(self, trial: Any) -> str:
+        name = name_of(trial)
+        self._began[name] = time.time()
+        self._choices[name] = {key: value for key, value in trial.config.items() if key != TRIAL}
+        self._epochs[name] = []
+        return name
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
         if "record" in result:
@@ -106,6 +110,8 @@ class Recorder(ray.tune.Callback):
         self._end(name, "completed" if tested else "pruned")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if name_of(trial) not in self._began:  # its process did not even start
+            self._begin(trial)
         self._end(name_of(trial), "failed")
 
     def open_trials(self) -> list[str]:
@@ -116,14 +122,14 @@ class Recorder(ray.tune.Callback):
     def close_open_trials(self, cause: str) -> None:
         """Rows for trials that were cut off by what ended the sweep."""
         for trial in self.open_trials():
-            self.stopped = True
             self._end(trial, "stopped", cause)
 
     def _end(self, trial: str, status: str, cause: str | None = None) -> None:
         said = ray.get(self.mailbox.close.remote(trial))
         if status == "failed":
-            cause = said or "the trial's process died; see ray.log"
-            status = self._judged(cause)
+            cause = said or "Tune's own process for it died"
+            status = self._judged(cause) if said else "stopped"  # its workers were well: it can be gone on with
+        self.stopped = self.stopped or status == "stopped"
         row = make_row(
             self.plan,
             trial,
@@ -149,6 +155,9 @@ class Recorder(ray.tune.Callback):
             return "stopped"  # the watchdog is about to end this process
         if "no space left" in cause.lower():  # nor will there be for the next trial
             self._stop_for(f"{self.plan.run.uri}: no space left; free some, {go_on}")
+            return "stopped"
+        if NO_ROOM_SAYS in cause:  # no fault of the trial's
+            self._stop_for(f"{cause}; add nodes or lower WORKERS, {go_on}")
             return "stopped"
         if CHANGED in cause:  # whatever follows could not be held against what was
             self._stop_for(cause)

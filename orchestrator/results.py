@@ -84,6 +84,11 @@ SCHEMA = pa.schema(
 )
 
 
+def trial_name(number: int) -> str:
+    """What the study's trial ``number`` is called: its folder, its row, its line on the screen."""
+    return f"{number:03d}"
+
+
 @dataclass
 class Row:
     """A finished trial; the columns of ``SCHEMA``."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from orchestrator.config import with_new_settings
 from orchestrator.errors import UserError, unknown
 from orchestrator.plan import Plan
 from orchestrator.space import Space
@@ -44,8 +45,9 @@ class RunFile:
         """
         for what in ("method", "dataset", "direction", "fingerprint", "warm_start", "objectives"):
             _same(name, what, getattr(self, what), getattr(other, what))
-        for key in sorted({*self.settings, *other.settings}):
-            _same(name, key, self.settings.get(key), other.settings.get(key))
+        then = with_new_settings(self.settings)
+        for key in sorted({*then, *other.settings}):
+            _same(name, key, then.get(key), other.settings.get(key))
         for dimension in sorted({*self.space} ^ {*other.space}):
             there = "has no more" if dimension in self.space else "had not"
             raise UserError(f"NAME={name}: the search space {there} the dimension {dimension}; choose another NAME")

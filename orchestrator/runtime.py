@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import math
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_RESULT_BUFFER_LENGTH": "0",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # for a trial's driver to be free for the next one
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
@@ -153,6 +155,9 @@ def session(
 def ray_cluster(log: Path, dashboard: bool = True) -> Iterator[tuple[Capacity, str | None]]:
     """A local Ray (with a ``dashboard``), or the cluster that RAY_ADDRESS names; yields what it has and the URL.
 
+    A local one asks everybody for a token, which Ray writes into the user's home, and shows its dashboard on
+    loopback alone.
+
     Its chatter goes to ``log``. Only what was started here is stopped.
     """
     for name, value in ENVIRONMENT.items():
@@ -160,8 +165,6 @@ def ray_cluster(log: Path, dashboard: bool = True) -> Iterator[tuple[Capacity, s
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
-    if not address:
-        os.environ["RAY_AUTH_MODE"] = "token"  # whoever reaches a Ray may run code; the token lies in the user's home
     local = {
         "object_store_memory": OBJECT_STORE_BYTES,
         "include_dashboard": dashboard,
@@ -176,12 +179,19 @@ def ray_cluster(log: Path, dashboard: bool = True) -> Iterator[tuple[Capacity, s
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"Ray did not start ({reason}); see {log}, or unset RAY_ADDRESS") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, as_interrupt)  # Ray puts its own in the place of ours
     try:
         url = f"http://{context.dashboard_url}" if context.dashboard_url else None
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         yield Capacity(tuple((n.get("CPU", 0.0), n.get("GPU", 0.0)) for n in nodes)), url
     finally:
         ray.shutdown()
+
+
+def as_interrupt(number: int, frame: object) -> None:
+    """A polite kill cleans up as Ctrl-C does, whoever handles that now."""
+    signal.raise_signal(signal.SIGINT)
 
 
 def lost_ray() -> bool:

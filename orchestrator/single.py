@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -75,15 +76,17 @@ def train_on_ray(plan: Plan, screen: IO[str], keep: bool = False, errand: Errand
                 _add(epochs, content)
                 view.epoch(content)
                 mailbox.go_on.remote(trial, content["epoch"])
-        slots.close()
 
     with EpochView(plan, Console(file=screen, markup=False, highlight=False)) as view:
         try:
             with slots:
-                return _recorded(plan, errand, epochs, follow, keep)
+                row = _recorded(plan, errand, epochs, follow, keep)
+                slots.close()
+                return row
         finally:
             ray.kill(mailbox)
-            patiently((plan.run / FOLDER).remove)
+            with contextlib.suppress(UserError, OSError):  # Ray may still write there; gc takes what is left
+                (plan.run / FOLDER).remove()
 
 
 def _add(epochs: list[dict[str, Any]], record: dict[str, Any]) -> None:

@@ -18,7 +18,13 @@ import ray
 import ray.train
 from ray.exceptions import RayActorError
 from ray.train.torch import TorchTrainer
-from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
+from ray.train.v2._internal.exceptions import (
+    InsufficientClusterResourcesError,
+    WorkerGroupStartupFailedError,
+    WorkerGroupStartupTimeoutError,
+    WorkerHealthCheckFailedError,
+    WorkerHealthCheckTimeoutError,
+)
 
 from orchestrator.config import TrainSettings
 from orchestrator.errors import UserError
@@ -29,8 +35,10 @@ from orchestrator.worker import Work, train_loop
 
 FOLDER = "slots"  #: Ray Train's own, in a run's
 DEAD = (RayActorError, WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
-#: How often a job goes on after its workers died: of themselves, or because their node went.
-RESTARTS, NODE_RESTARTS = 1, 20
+NO_ROOM = (WorkerGroupStartupTimeoutError, WorkerGroupStartupFailedError, InsufficientClusterResourcesError)
+#: How often a job goes on after its workers died: of themselves, because their node went, or without room for them.
+RESTARTS = {"process": 1, "node": 20, "room": 3}
+NO_ROOM_SAYS = "no room on the cluster for a trial's workers"  #: the cause where they could not be started
 
 
 @dataclass(frozen=True)
@@ -72,21 +80,21 @@ class Slot:
         shape = Shape.of(job.full_settings().train)
         if self._fit and (self._fit.done() or shape != self._shape):
             self.close()
-        left = {"process": RESTARTS, "node": NODE_RESTARTS}
+        left = dict(RESTARTS)
         while True:
             fit = self._fit or self._open(shape)
             self._number += 1
             ray.get(self.mailbox.assign.remote(self._key, self._number, job))
             ended = self.mailbox.finished.remote(self._key, self._number).future()
             wait([fit, ended], return_when=FIRST_COMPLETED)
-            if ended.done() and not fit.done():
+            if ended.done():
                 ended.result()  # raises where Ray itself has gone
                 return
             error = fit.exception()
             self._fit = None
             died = what_died(error) if error else "process"
             if not died or not left[died]:
-                raise JobFailed(cause(error) if error else "its workers ended without a word; see ray.log")
+                raise JobFailed(cause(error) if error else "its workers ended without a word; see the log of Ray")
             left[died] -= 1
 
     def close(self, seconds: float = 30) -> None:
@@ -132,6 +140,8 @@ class Slots:
 
     def __exit__(self, *error: object) -> None:
         self._over.set()
+        for _ in self._threads:
+            self._jobs.put(None)
 
     def start(self, job: Job) -> None:
         """Run a job as soon as a slot is free; comes back at once."""
@@ -160,7 +170,8 @@ class Slots:
                 return
             ray.get(self.mailbox.put.remote(job.name, *letter))
             self._idle.release()
-        slot.close()
+        if not self._over.is_set():
+            slot.close()
 
 
 def _trainer(name: str, shape: Shape, folder: Storage, mailbox: Any, work: Work) -> TorchTrainer:
@@ -183,7 +194,9 @@ def _trainer(name: str, shape: Shape, folder: Storage, mailbox: Any, work: Work)
 
 
 def what_died(error: BaseException) -> str:
-    """'node' or 'process' where a run failed because one died; '' where code raised."""
+    """'node' or 'process' where a run failed because one died, 'room' where there was none; '' where code raised."""
+    if isinstance(getattr(error, "controller_failure", None), NO_ROOM):
+        return "room"
     dead = [failure for failure in getattr(error, "worker_failures", {}).values() if isinstance(failure, DEAD)]
     if not dead:
         return ""
@@ -194,6 +207,8 @@ def cause(error: BaseException) -> str:
     """The reason of a failed run in one line: that of the rank which failed first, not of those it left."""
     if isinstance(error, JobFailed):
         return str(error)
+    if what_died(error) == "room":
+        return NO_ROOM_SAYS
     failures = list(getattr(error, "worker_failures", {}).values()) or [error]
     lines = [_last_line(failure) for failure in failures]
     told = [line for line in lines if not re.search(r"gloo|nccl|connection closed", line, re.IGNORECASE)]

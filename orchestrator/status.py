@@ -14,10 +14,10 @@ from orchestrator import runfile
 from orchestrator.alive import Driver, driver_of
 from orchestrator.metrics import METRICS
 from orchestrator.objectives import pareto_front
-from orchestrator.results import Row, from_record, read_rows
+from orchestrator.results import Row, from_record, read_rows, trial_name
 from orchestrator.storage import Storage
 from orchestrator.study import FILE as JOURNAL
-from orchestrator.study import epochs_of, read_study, study_name, trial_name
+from orchestrator.study import epochs_of, read_study, study_name
 
 
 @dataclass(frozen=True)

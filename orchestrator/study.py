@@ -18,6 +18,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from orchestrator.errors import UserError
 from orchestrator.objectives import QUALITY
+from orchestrator.results import trial_name
 from orchestrator.space import TRIAL, Space
 from orchestrator.trial import METRIC
 from orchestrator.warm import WarmPoint
@@ -42,11 +43,6 @@ class Past:
 
     trial: str
     values: dict[int, float]  #: the best value so far after each epoch
-
-
-def trial_name(number: int) -> str:
-    """What the study's trial ``number`` is called: its folder, its row, its line on the screen."""
-    return f"{number:03d}"
 
 
 class StudySearch(OptunaSearch):

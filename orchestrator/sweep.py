@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -106,7 +107,8 @@ def run_sweep(
     finally:
         recorder.close_open_trials("the sweep ended" if recorder.fault else "interrupted by the user")
         ray.kill(mailbox)
-        run.remove(SLOTS)
+        with contextlib.suppress(UserError, OSError):  # Ray may still write there; gc takes what is left
+            run.remove(SLOTS)
     if recorder.fault:
         raise recorder.fault
     return Outcome(recorder.rows, interrupted=len(recorder.rows) < trials or recorder.stopped)

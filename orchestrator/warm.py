@@ -16,7 +16,7 @@ from orchestrator import runfile
 from orchestrator.errors import UserError
 from orchestrator.leaderboard import rank
 from orchestrator.plan import Plan
-from orchestrator.results import read_rows
+from orchestrator.results import read_rows, trial_name
 from orchestrator.runfile import RunFile
 from orchestrator.space import Space
 from orchestrator.storage import Storage
@@ -60,7 +60,11 @@ class Study:
 
     def points(self, space: Space) -> list[WarmPoint]:
         """What it found better than the defaults, best first, as points of ``space``."""
-        done = [row for row in self.rows if row["status"] == "completed" and math.isfinite(row["best"] or math.nan)]
+        done = [
+            row
+            for row in self.rows
+            if row["status"] == "completed" and math.isfinite(math.nan if row["best"] is None else row["best"])
+        ]
         found = []
         for row in sorted(done, key=lambda row: rank(self.begun.direction, row["best"], row["trial"])):
             told = {key: row["settings"][key] for key in self.begun.changes} | row["choices"]
@@ -69,6 +73,8 @@ class Study:
                 break
             if point and not point.keys().isdisjoint(told):
                 found.append(WarmPoint(self.name, row["trial"], point))
+            if row["trial"] == trial_name(0):  # its defaults, with what the user fixed there
+                break
         return found
 
 

@@ -38,7 +38,9 @@ def train_loop(config: dict[str, Any]) -> None:
         number, job = ray.get(mailbox.job.remote(slot, number))
         if job is None:
             return
-        _do(job, config["work"], mailbox, ranks, device)
+        # workers that died with their trial told are started once more: it must not be trained again, over its result
+        if not ranks.gather(ranks.first and ray.get(mailbox.is_closed.remote(job.name)))[0]:
+            _do(job, config["work"], mailbox, ranks, device)
         ranks.gather(None)  # nobody is still at it
         if ranks.first:
             ray.get(mailbox.finish.remote(slot, number))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from orchestrator.config import make_settings
 from orchestrator.errors import UserError
-from orchestrator.runtime import Capacity, lost_ray
+from orchestrator.runtime import Capacity, lost_ray, ray_cluster
 
 
 def train(**changes: object):  # type: ignore[no-untyped-def]
@@ -101,3 +103,20 @@ def test_quiet_catches_what_other_processes_write(tmp_path: Path) -> None:
     assert (done.stderr, done.stdout) == ("for the user\n", "after\n"), "also after an error the terminal is back"
     text = log.read_text()
     assert all(words in text for words in ("from python", "from a child", "from below"))
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_a_local_ray_asks_for_its_token_and_listens_here_alone(tmp_path: Path) -> None:
+    with ray_cluster(tmp_path / "ray.log") as (_, url):
+        assert url and url.startswith("http://127.0.0.1:")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{url}/api/jobs/", timeout=20)
+        assert refused.value.code in (401, 403)
+        port = int(url.rpartition(":")[2])
+        listening = {
+            line.split()[1].split(":")[0]
+            for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+            if line.split()[3] == "0A" and int(line.split()[1].split(":")[1], 16) == port
+        }
+        assert listening == {"0100007F"}, "127.0.0.1, as the kernel writes it"

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.asha import asha
+from orchestrator.results import trial_name
 from orchestrator.rungs import FIRST, grace, rungs
 from orchestrator.space import TRIAL
-from orchestrator.study import trial_name
 from orchestrator.time_left import TimeLeft
 
 EPOCH, BEGIN, END = 10.0, 4.0, 2.0

@@ -127,13 +127,13 @@ def test_a_value_that_is_not_finite_is_none(tmp_path: Path) -> None:
 
 def test_the_nearest_studies_come_first_and_take_turns(tmp_path: Path) -> None:
     def two(low: float) -> list[tuple[dict[str, Any], float]]:
-        return [({"train.lr": low}, 0.7), ({"train.lr": low + 1e-5}, 0.6), DEFAULTS]
+        return [DEFAULTS, ({"train.lr": low}, 0.7), ({"train.lr": low + 1e-5}, 0.6)]
 
     study(plan(tmp_path, "a-sibling", "sam_adapter"), two(1e-3))
     study(plan(tmp_path, "b-other-metric", dataset="there", task="polyp"), two(2e-3))
     study(plan(tmp_path, "c-same-metric", dataset="elsewhere"), two(3e-3))
     points = taken(plan(tmp_path, "x"), trials=30)
-    first, second = ("c-same-metric/000", "b-other-metric/000", "a-sibling/000"), ("c-same-metric/001",)
+    first, second = ("c-same-metric/001", "b-other-metric/001", "a-sibling/001"), ("c-same-metric/002",)
     assert tuple(point.source for point in points)[:4] == first + second
     assert len(points) == 5
 
@@ -165,7 +165,11 @@ def test_what_the_user_fixed_there_counts(tmp_path: Path) -> None:
     runfile.describe(other, {"train.lr": 2e-3}, space, other.data, 1).save(other.run)
     epoch = {"epoch": 1, "losses": {}, "val": {}, "best": 0.5}
     write_row(other.run, make_row(other, "000", "completed", [epoch], seconds=1.0, choices=space.point_of({})))
-    assert rates(taken(plan(tmp_path, "x"))) == [("other/000", 2e-3)]
+    worse = make_row(other, "001", "completed", [{**epoch, "best": 0.4}], seconds=1.0, choices=space.point_of({}))
+    write_row(other.run, worse)
+    assert rates(taken(plan(tmp_path, "x"))) == [("other/000", 2e-3)], (
+        "what was worse than its own defaults is not taken"
+    )
 
 
 def test_a_finite_space_is_tried_as_a_whole(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import dataclasses
 import json
 import os
 import re
@@ -26,10 +27,11 @@ from rich.console import Console
 from orchestrator.grid import Cell
 
 MOST = 8  #: cells at once: each has a driver of a gigabyte on this machine
-PROGRESS = re.compile(r"\[\d\d:\d\d")  #: how a sweep's lines of progress begin
+PROGRESS = re.compile(r"\[\d+:\d\d")  #: how a sweep's lines of progress begin
 ENTRY = "import sys; from orchestrator.cli import main; sys.exit(main())"
 OPTIONS = ("epochs", "backbone", "workers", "seed", "seeds", "set", "data", "storage", "warm_start", "objectives")
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded here: not between a fork and its exec
 
 
 @dataclass
@@ -71,9 +73,12 @@ class Lanes:
             return
         self.console.print(head, style="bold")
         began = time.monotonic()
-        code, told, said = self._sweep(cell, words_of(a, cell, name, self.share, trials))
-        if told.strip():
-            outcome.runs.append(json.loads(told))
+        try:
+            code, told, said = self._sweep(cell, words_of(a, cell, name, self.share, trials))
+            if told.strip():
+                outcome.runs.append(json.loads(told))
+        except (OSError, ValueError) as error:
+            code, said = 2, f"{type(error).__name__}: {error}"
         if code == 130 or self._stopped.is_set():
             outcome.interrupted = True
         elif code in (0, 1):  # 1: of its seeds, one failed
@@ -86,31 +91,41 @@ class Lanes:
     def _sweep(self, cell: Cell, words: Sequence[str]) -> tuple[int, str, str]:
         """Run one sweep; returns its exit code, its JSON and its last line."""
         said = ""
-        with subprocess.Popen(
-            [sys.executable, "-c", ENTRY, *words],
-            env={**os.environ, "RAY_ADDRESS": self.address},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C reaches this process alone, which hands it on once
-            preexec_fn=_end_with_parent,
-        ) as process:
+        # a file, since a pipe that nobody reads meanwhile would stop the sweep at its end
+        with (
+            tempfile.TemporaryFile("w+") as told,
+            subprocess.Popen(
+                [sys.executable, "-c", ENTRY, *words],
+                env={**os.environ, "RAY_ADDRESS": self.address},
+                stdout=told,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,  # Ctrl-C reaches this process alone, which hands it on once
+                preexec_fn=_as_a_child,
+            ) as process,
+        ):
             self._running.add(process)
-            assert process.stderr is not None and process.stdout is not None
+            if self._stopped.is_set():
+                self._interrupt(process)
+            assert process.stderr is not None
             for line in process.stderr:
                 said = line.strip() or said
                 if PROGRESS.match(line):
                     self.console.print(f"{cell.method} on {cell.dataset} {line.rstrip()}")
-            told = process.stdout.read()
-        self._running.discard(process)
-        return process.returncode, told, said
+            code = process.wait()
+            self._running.discard(process)
+            told.seek(0)
+            return code, told.read(), said
 
     def _stop(self) -> None:
         """Let every sweep that runs end as Ctrl-C would, and begin no other."""
         self._stopped.set()
         for process in list(self._running):
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
+            self._interrupt(process)
+
+    def _interrupt(self, process: subprocess.Popen[str]) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGINT)
 
 
 def words_of(a: argparse.Namespace, cell: Cell, name: str, share: int, trials: int) -> list[str]:
@@ -147,6 +162,8 @@ def side_by_side(a: argparse.Namespace, cells: Sequence[Cell], grid: str) -> Ite
         stack.callback(dog.stop)
         capacity, dashboard = stack.enter_context(ray_cluster(log))
         stack.callback(dog.stop)  # before Ray is shut down
+        if capacity.gpus and "train.gpus_per_worker" not in changes:
+            train = dataclasses.replace(train, gpus_per_worker=1.0)
         fit = min(capacity.concurrent(train), a.at_once or sys.maxsize)
         lanes = min(len(cells), fit, os.cpu_count() or 1, MOST)
         if dashboard:
@@ -160,7 +177,8 @@ def _address() -> str:
     return str(ray.get_runtime_context().gcs_address)
 
 
-def _end_with_parent() -> None:
+def _as_a_child() -> None:
     """A grid that is killed takes its cells along; elsewhere than on Linux they end with their Ray."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored in what a script starts in the background
+    if LIBC:
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

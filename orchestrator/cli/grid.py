@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,10 @@ def sweep_grid(a: argparse.Namespace, trials: int, dry_run: RunCell) -> int:
     heads = []
     for number, cell in enumerate(found, 1):
         name, head = cell.run_name(grid), f"[{number}/{len(found)}] {cell.method} on {cell.dataset}"
-        if _is_done(storage, name, trials) and (not a.seeds or has_seeds(storage, name, a.seeds)):
+        done = False
+        with contextlib.suppress(UserError):  # of a damaged run, which its own sweep will name
+            done = _is_done(storage, name, trials) and (not a.seeds or has_seeds(storage, name, a.seeds))
+        if done:
             notes().print(f"{head}: done before")
         else:
             heads.append((cell, head, name))
@@ -88,10 +92,18 @@ def _tell(a: argparse.Namespace, grid: str, found: Sequence[Cell], outcome: Outc
 def _is_done(storage: Any, name: str, trials: int) -> bool:
     """Whether a cell has a row for each of its trials (or of all the points that its space has)."""
     from orchestrator import runfile
-    from orchestrator.sweep import ended_rows
+    from orchestrator.config import from_flat
+    from orchestrator.space import Space
+    from orchestrator.sweep import ended_rows, trials_of
 
     begun = runfile.load(storage, name)
-    return begun is not None and len(ended_rows(storage / name)) >= min(begun.trials, trials)
+    if begun is None:
+        return False
+    settings = from_flat(begun.settings)
+    space = Space(settings, {key: settings.flat()[key] for key in begun.changes})
+    rows = ended_rows(storage / name)
+    # where none completed, the sweep says once more why
+    return len(rows) >= trials_of(space, trials) and any(row.status == "completed" for row in rows)
 
 
 def _show_grid(entries: list[dict[str, Any]], failed: Sequence[tuple[Cell, str]]) -> None:

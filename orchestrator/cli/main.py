@@ -39,8 +39,7 @@ def build_parser() -> tuple[Parser, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 well, 1 a check failed, 2 a mistake to mend, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
-    # a polite kill cleans up as Ctrl-C does
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill cleans up as Ctrl-C does
     try:
         parser, verbs = build_parser()
         if words and not words[0].startswith("-") and words[0] not in verbs.choices:

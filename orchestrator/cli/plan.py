@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.cells import MOST
 from orchestrator.cli.common import console, print_json, size_words
 from orchestrator.cli.preview import rows_for_hours
 from orchestrator.errors import UserError
@@ -23,7 +24,7 @@ NOT_MEASURED = "not measured yet"
 
 @dataclass(frozen=True)
 class Totals:
-    """Of all cells, one after the other."""
+    """Of all cells. The trials that fit at once are the same, whether of one cell or of several."""
 
     cells: int
     trials: int
@@ -96,6 +97,7 @@ def _fitting(capacity: Capacity, settings: Settings) -> int | None:
 def _totals(costs: list[Cost], data_bytes: int | None) -> Totals:
     hours = [cost.hours for cost in costs if cost.hours is not None]
     clock = [cost.wall_hours for cost in costs if cost.wall_hours is not None]
+    beside = min(len(costs), MOST, max(cost.at_once or 1 for cost in costs))
     kept = sum(cost.kept_bytes for cost in costs)
     return Totals(
         cells=len(costs),
@@ -104,7 +106,8 @@ def _totals(costs: list[Cost], data_bytes: int | None) -> Totals:
         wall_hours=sum(clock) if clock else None,
         unknown=len(costs) - len(hours),
         kept_bytes=kept,
-        peak_bytes=kept + max(cost.peak_bytes - cost.kept_bytes for cost in costs),
+        # cells run side by side, as many as trials fit at once
+        peak_bytes=kept + max(cost.peak_bytes - cost.kept_bytes for cost in costs) * beside,
         data_bytes=data_bytes,
     )
 

@@ -29,6 +29,7 @@ def add_verbs(verbs: Any) -> None:
 def replay(a: argparse.Namespace) -> int:
     from orchestrator import single
     from orchestrator.again import plan_again, recorded
+    from orchestrator.alive import Heartbeat
     from orchestrator.cli.run import ray_session, with_command
     from orchestrator.provenance import differences
     from orchestrator.replay import compare, differences_before, errand_of, replay_name
@@ -45,9 +46,10 @@ def replay(a: argparse.Namespace) -> int:
     for line in told:
         say.print(f"not as it was: {line}", style="yellow", soft_wrap=True)
     if a.local:
-        single.train_here(plan, say, errand=errand)
+        with Heartbeat(plan.run):
+            single.train_here(plan, say, errand=errand)
     else:
-        with ray_session(plan, plan.settings.flat()) as ray:
+        with ray_session(plan, plan.settings.flat()) as ray, Heartbeat(plan.run):
             single.train_on_ray(ray.plan, ray.screen, errand=errand)
     now = read_row(storage, plan.name, errand.trial)
     assert now is not None
