@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -65,6 +65,7 @@ def preview(
     space: Space | None = None,
     done: int = 0,
     alone: bool = False,
+    warm: Sequence[dict[str, Any]] = (),
 ) -> Preview:
     """What a checked plan would run.
 
@@ -74,6 +75,7 @@ def preview(
         space: of a sweep.
         done: its trials that are over.
         alone: in one process, without Ray.
+        warm: points of other sweeps, tried after the first ones.
 
     Raises:
         UserError: no trial fits on this machine.
@@ -104,7 +106,7 @@ def preview(
         ),
         done=done,
         dimensions=space.describe() if space else [],
-        first_points=space.first_points() if space and not done else [],
+        first_points=[*space.first_points(), *warm] if space and not done else [],
     )
 
 

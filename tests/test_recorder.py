@@ -14,6 +14,7 @@ from orchestrator import recorder as module
 from orchestrator.plan import Plan, make_plan
 from orchestrator.recorder import Recorder, StopAtFault
 from orchestrator.results import read_rows
+from orchestrator.slots import NO_ROOM_SAYS
 from orchestrator.space import TRIAL
 from orchestrator.storage import Storage
 
@@ -71,6 +72,18 @@ def test_one_trial_that_ends_well_clears_the_others(trials: Trials) -> None:
     for number in range(1, 6):
         trials.end(number, NAN.format(1, number))
     assert not trials.stopper.stop_all()
+
+
+def test_a_trial_without_room_is_gone_on_with_later(trials: Trials) -> None:
+    trials.end(0, NO_ROOM_SAYS)
+    assert trials.stopper.stop_all() and trials.recorder.rows[0].status == "stopped"
+    assert str(trials.recorder.fault).endswith("add nodes or lower WORKERS, then: samsweep resume run")
+
+
+def test_a_trial_whose_driver_died_is_gone_on_with_later(trials: Trials) -> None:
+    """Its own workers were well, or it never began: no failure of the trial's."""
+    trials.recorder.on_trial_error(0, [], SimpleNamespace(config={TRIAL: "000"}))
+    assert [row.status for row in trials.recorder.rows] == ["stopped"] and trials.recorder.stopped
 
 
 @pytest.mark.parametrize(

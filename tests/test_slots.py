@@ -16,12 +16,13 @@ import pytest
 import ray
 from ray import cloudpickle
 from ray.cluster_utils import Cluster
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
 from orchestrator.config import make_settings
 from orchestrator.job import Job
 from orchestrator.mailbox import open_mailbox
 from orchestrator.runtime import ray_cluster
-from orchestrator.slots import JobFailed, Slot, Slots, cause, what_died
+from orchestrator.slots import NO_ROOM_SAYS, JobFailed, Slot, Slots, cause, what_died
 from orchestrator.storage import Storage
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
@@ -38,6 +39,11 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot im
 def test_what_died(failure: Exception, died: str) -> None:
     error = ray.train.WorkerGroupError("failed", {0: RuntimeError("Connection closed by peer"), 1: failure})
     assert what_died(error) == died
+
+
+def test_no_room_is_no_fault_of_the_trial() -> None:
+    error = ray.train.ControllerError(WorkerGroupStartupTimeoutError(2))
+    assert what_died(error) == "room" and cause(error) == NO_ROOM_SAYS
 
 
 def test_the_cause_is_that_of_the_rank_which_failed_first() -> None:

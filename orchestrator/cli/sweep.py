@@ -140,7 +140,8 @@ def _sweep(
         now = dataclasses.replace(now, fingerprint=begun.fingerprint)
     done = _continue(plan, begun, now) if begun else []
     if a.dry_run:
-        return tell_preview(plan, a, changes, tell, trials=trials, space=space, done=len(done))
+        warm = [point["point"] for point in now.warm]
+        return tell_preview(plan, a, changes, tell, trials=trials, space=space, done=len(done), warm=warm)
     session = ray_session(
         plan,
         changes,
@@ -149,9 +150,9 @@ def _sweep(
     )
     with session as ray, Heartbeat(plan.run):
         at_once = min(ray.capacity.concurrent(ray.plan.settings.train), a.at_once or trials)
-        warm = [WarmPoint(**point) for point in now.warm]
+        points = [WarmPoint(**point) for point in now.warm]
         with SweepView(ray.plan, trials, ray.screen, done, at_once) as view:
-            outcome = run_sweep(ray.plan, trials, fixed, at_once, ray.folder, view, warm, now.objectives)
+            outcome = run_sweep(ray.plan, trials, fixed, at_once, ray.folder, view, points, now.objectives)
         best = None if outcome.interrupted else best_row(outcome.rows, plan.task.mode)
         seeds = seeds_on(a, ray) if a.seeds and best else None
     return finish(plan, outcome.rows, a, outcome.interrupted, seeds, tell, now.objectives)
