@@ -33,6 +33,8 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+#: Of a Ray that is started here: its one node gives no notice before it goes, and listening costs a process a slot.
+LOCAL_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 #: Ray's object store holds nothing of ours; its default of 30 % of memory would be locked away.
 OBJECT_STORE_BYTES = 256 * 2**20
 ESSENTIAL = {"raylet", "gcs_server"}  #: without these a local Ray is gone
@@ -160,11 +162,11 @@ def ray_cluster(log: Path, dashboard: bool = True) -> Iterator[tuple[Capacity, s
 
     Its chatter goes to ``log``. Only what was started here is stopped.
     """
-    for name, value in ENVIRONMENT.items():
+    address = os.environ.get("RAY_ADDRESS")
+    for name, value in (ENVIRONMENT if address else ENVIRONMENT | LOCAL_ENVIRONMENT).items():
         os.environ.setdefault(name, value)
     import ray
 
-    address = os.environ.get("RAY_ADDRESS")
     local = {
         "object_store_memory": OBJECT_STORE_BYTES,
         "include_dashboard": dashboard,

@@ -18,6 +18,7 @@ import ray
 import ray.train
 from ray.exceptions import RayActorError
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.exceptions import (
     InsufficientClusterResourcesError,
     WorkerGroupStartupFailedError,
@@ -174,11 +175,18 @@ class Slots:
             slot.close()
 
 
+class _Trainer(TorchTrainer):
+    """TorchTrainer without the helper process for Ray Data's datasets: there are none."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        return [one for one in super()._create_default_callbacks() if not isinstance(one, DatasetsCallback)]
+
+
 def _trainer(name: str, shape: Shape, folder: Storage, mailbox: Any, work: Work) -> TorchTrainer:
     resources = {"CPU": shape.cpus} | ({"GPU": shape.gpus} if shape.gpus else {})
     workers = (shape.least, shape.workers) if shape.least < shape.workers else shape.workers
     path, filesystem = ray_storage(folder)
-    return TorchTrainer(
+    return _Trainer(
         train_loop,
         train_loop_config={"mailbox": mailbox, "slot": name, "work": work},
         scaling_config=ray.train.ScalingConfig(

@@ -101,7 +101,7 @@ def test_jobs_share_their_workers_until_one_fails(local_ray: None, tmp_path: Pat
     assert pids["one"] == pids["two"] == pids["bad"] != pids["three"]
     assert told["bad"][1] == ("failed", "ValueError: bad is bad") and told["three"][1] == ("done", None)
     assert ray.get(mailbox.close.remote("bad")) == "ValueError: bad is bad"
-    slots.close()
+    slots.close(60)
     assert not any(thread.is_alive() for thread in slots._threads)
 
 
