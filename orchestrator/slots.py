@@ -16,9 +16,11 @@ from typing import Any
 
 import ray
 import ray.train
+from ray._common.constants import RAY_WARN_BLOCKING_GET_INSIDE_ASYNC_ENV_VAR
 from ray.exceptions import RayActorError
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.exceptions import (
     InsufficientClusterResourcesError,
     WorkerGroupStartupFailedError,
@@ -26,6 +28,7 @@ from ray.train.v2._internal.exceptions import (
     WorkerHealthCheckFailedError,
     WorkerHealthCheckTimeoutError,
 )
+from ray.train.v2._internal.execution.controller import TrainController
 
 from orchestrator.config import TrainSettings
 from orchestrator.errors import UserError
@@ -68,6 +71,7 @@ class Slot:
         self._fit: Future[None] | None = None
         self._shape: Shape | None = None
         self._key, self._runs, self._number = name, 0, 0
+        self._trainer: _Trainer
 
     def run(self, job: Job) -> None:
         """Run a job to its end, from its last state where its workers die. One at a time.
@@ -103,12 +107,19 @@ class Slot:
         if self._fit:
             ray.get(self.mailbox.assign.remote(self._key, self._number + 1, None))
             wait([self._fit], timeout=seconds)
+            self.abort()
             self._fit = None
+
+    def abort(self) -> None:
+        """End the workers that are still there, whatever they do; they go with their controller."""
+        if self._fit and not self._fit.done() and self._trainer.controller:
+            ray.kill(self._trainer.controller)
+            wait([self._fit], timeout=10)
 
     def _open(self, shape: Shape) -> Future[None]:
         self._runs += 1
         self._key, self._shape = f"{self.name}.{self._runs}", shape  # a late word of dead workers concerns nobody
-        trainer = _trainer(self._key, shape, self.folder, self.mailbox, self.work)
+        self._trainer = trainer = _trainer(self._key, shape, self.folder, self.mailbox, self.work)
         self._fit = fit = Future[None]()
 
         def run() -> None:
@@ -134,6 +145,7 @@ class Slots:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._idle = threading.Semaphore(0)
         self._threads: list[threading.Thread] = []
+        self._slots: list[Slot] = []
         self._over = threading.Event()
 
     def __enter__(self) -> Slots:
@@ -143,17 +155,22 @@ class Slots:
         self._over.set()
         for _ in self._threads:
             self._jobs.put(None)
+        for slot in self._slots:
+            slot.abort()
+        for thread in self._threads:
+            thread.join(10)
 
     def start(self, job: Job) -> None:
         """Run a job as soon as a slot is free; comes back at once."""
         self._jobs.put(job)
         if not self._idle.acquire(blocking=False) and len(self._threads) < self.most:
             slot = Slot(f"{self.name}-slot{len(self._threads) + 1}", self.folder, self.mailbox, self.work)
+            self._slots.append(slot)
             self._threads.append(threading.Thread(target=self._serve, args=(slot,), daemon=True))
             self._threads[-1].start()
 
     def close(self, seconds: float = 10) -> None:
-        """Send all workers home; those that have not gone by then go with Ray."""
+        """Send all workers home; those that have not gone by then are ended with the context."""
         for _ in self._threads:
             self._jobs.put(None)
         end = time.monotonic() + seconds
@@ -176,13 +193,26 @@ class Slots:
 
 
 class _Trainer(TorchTrainer):
-    """TorchTrainer without the helper process for Ray Data's datasets: there are none."""
+    """TorchTrainer whose controller can be killed, without the helper process for Ray Data's datasets.
+
+    There are no such datasets; and Ray aborts a process that leaves it while a thread still waits in ``fit``.
+    """
+
+    controller: Any = None
 
     def _create_default_callbacks(self) -> list[Any]:
         return [one for one in super()._create_default_callbacks() if not isinstance(one, DatasetsCallback)]
 
+    def _initialize_and_run_controller(self, **arguments: Any) -> Any:
+        here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
+        environment = {"env_vars": get_env_vars_to_propagate() | {RAY_WARN_BLOCKING_GET_INSIDE_ASYNC_ENV_VAR: "0"}}
+        actor = ray.remote(num_cpus=0, label_selector=here, runtime_env=environment)(TrainController)
+        self.controller = actor.remote(**arguments)
+        ray.get(self.controller.run.remote())
+        return ray.get(self.controller.get_result.remote())
 
-def _trainer(name: str, shape: Shape, folder: Storage, mailbox: Any, work: Work) -> TorchTrainer:
+
+def _trainer(name: str, shape: Shape, folder: Storage, mailbox: Any, work: Work) -> _Trainer:
     resources = {"CPU": shape.cpus} | ({"GPU": shape.gpus} if shape.gpus else {})
     workers = (shape.least, shape.workers) if shape.least < shape.workers else shape.workers
     path, filesystem = ray_storage(folder)

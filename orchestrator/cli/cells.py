@@ -84,7 +84,8 @@ class Lanes:
         elif code in (0, 1):  # 1: of its seeds, one failed
             self.console.print(f"{head}: done in {time.monotonic() - began:.0f} s")
         else:
-            why = said.removeprefix("error: ") or f"its process ended with {code}"
+            ended = f"its process ended with {code}; see the log in its run's folder"
+            why = said.removeprefix("error: ") if said.startswith("error: ") else ended
             outcome.failed.append((cell, why))
             self.console.print(f"{head} failed: {why}", style="red")
 
