@@ -59,6 +59,9 @@ class Shape:
         return cls(train.workers, train.least_workers, train.cpus_per_worker, train.gpus_per_worker)
 
 
+NO_MEMORY_SAYS = "out of memory: Ray ended a worker before its node had none left; lower train.batch or AT_ONCE"
+
+
 class JobFailed(RuntimeError):
     """A job ended with an error; the message is its cause in one line."""
 
@@ -248,6 +251,8 @@ def cause(error: BaseException) -> str:
     if what_died(error) == "room":
         return NO_ROOM_SAYS
     failures = list(getattr(error, "worker_failures", {}).values()) or [error]
+    if any(re.search(r"low on memory|due to OOM", str(failure)) for failure in failures):
+        return NO_MEMORY_SAYS
     lines = [_last_line(failure) for failure in failures]
     told = [line for line in lines if not re.search(r"gloo|nccl|connection closed", line, re.IGNORECASE)]
     return (told or lines)[0][:400]

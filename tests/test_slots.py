@@ -16,7 +16,7 @@ import pytest
 import ray
 from ray import cloudpickle
 from ray.cluster_utils import Cluster
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, WorkerHealthCheckFailedError
 
 from orchestrator.config import make_settings
 from orchestrator.job import Job
@@ -51,6 +51,12 @@ def test_the_cause_is_that_of_the_rank_which_failed_first() -> None:
         "failed", {0: RuntimeError("[gloo] Connection closed by peer"), 1: ValueError("first\n the last line ")}
     )
     assert cause(error) == "ValueError: the last line" and cause(JobFailed("as it is")) == "as it is"
+
+
+def test_a_worker_that_ray_ended_for_want_of_memory_says_so() -> None:
+    told = "Task was killed due to the node running low on memory.\nMemory on the node was 22GB / 23GB (0.95)\nSet max_"
+    error = ray.train.WorkerGroupError("failed", {0: WorkerHealthCheckFailedError("no answer", RuntimeError(told))})
+    assert cause(error).startswith("out of memory: ")
 
 
 def job(name: str, folder: Path, **train: Any) -> Job:
