@@ -43,7 +43,7 @@ NO_ROOM = (WorkerGroupStartupTimeoutError, WorkerGroupStartupFailedError, Insuff
 #: How often a job goes on after its workers died: of themselves, because their node went, or without room for them.
 RESTARTS = {"process": 1, "node": 20, "room": 3}
 NO_ROOM_SAYS = "no room on the cluster for a trial's workers"  #: the cause where they could not be started
-NO_MEMORY_SAYS = "out of memory: Ray ended a worker before its node had none left; lower train.batch or AT_ONCE"  #: the same, of a worker that Ray ended
+NO_MEMORY_SAYS = "out of memory: Ray ended a worker before its node had none left; lower train.batch or AT_ONCE"
 
 
 @dataclass(frozen=True)
