@@ -40,6 +40,7 @@ sweep: $(VENV)/.installed ## search a method's hyper-parameters: make sweep METH
 .PHONY: resume
 resume: $(VENV)/.installed ## go on with a sweep that was cut off: make resume NAME=... (TRIALS=12 adds trials)
 	@$(SAMSWEEP) resume '$(NAME)' $(if $(TRIALS),--trials '$(TRIALS)') $(if $(SEEDS),--seeds '$(SEEDS)') \
+		$(if $(AT_ONCE),--at-once '$(AT_ONCE)') $(if $(filter command,$(origin DATA)),--data '$(DATA)') \
 		--storage '$(STORAGE)' $(DRY)
 
 .PHONY: plan

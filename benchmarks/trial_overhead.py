@@ -25,7 +25,7 @@ FLAT = 1.5  #: the last hundred trials against the first
 
 
 def stock(workers: int, trials: int, folder: Path) -> dict[str, Any]:
-    """Ray's own way: Tune drivers that each run a TorchTrainer, with Optuna and ASHA. Everything by default."""
+    """Ray's own way: Tune drivers that each run a TorchTrainer, with Optuna and ASHA; else all by default."""
     import ray
     import ray.train
     import ray.tune

@@ -5,6 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+#: The cause where a trial's workers could not be started.
+NO_ROOM = "no room on the cluster for a trial's workers"
+NO_SPACE = "no space left"
+
+
+def is_nobodys_fault(cause: str) -> bool:
+    """Whether a trial that failed for this cause can be gone on with later: there was no room, or no disk."""
+    return NO_ROOM in cause or NO_SPACE in cause.lower()
+
 
 class UserError(Exception):
     """A mistake that the user can mend.

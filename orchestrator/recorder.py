@@ -10,14 +10,14 @@ from typing import Any, Protocol
 import ray
 import ray.tune
 
-from orchestrator.errors import UserError
+from orchestrator.errors import NO_ROOM, NO_SPACE, UserError
 from orchestrator.job import CHANGED, STATE_FILE, Job
 from orchestrator.objectives import costs
 from orchestrator.patience import PATIENCE, patiently
 from orchestrator.plan import Plan
 from orchestrator.results import TRIALS, Row, make_row, write_row
 from orchestrator.runtime import lost_ray
-from orchestrator.slots import NO_ROOM_SAYS, Slots
+from orchestrator.slots import Slots
 from orchestrator.space import TRIAL, chosen_settings
 from orchestrator.storage import writing_failed
 from orchestrator.study import FILE as JOURNAL
@@ -153,10 +153,10 @@ class Recorder(ray.tune.Callback):
         go_on = f"then: samsweep resume {self.plan.name}"
         if lost_ray():
             return "stopped"  # the watchdog is about to end this process
-        if "no space left" in cause.lower():  # nor will there be for the next trial
+        if NO_SPACE in cause.lower():  # nor will there be for the next trial
             self._stop_for(f"{self.plan.run.uri}: no space left; free some, {go_on}")
             return "stopped"
-        if NO_ROOM_SAYS in cause:  # no fault of the trial's
+        if NO_ROOM in cause:
             self._stop_for(f"{cause}; add nodes or lower WORKERS, {go_on}")
             return "stopped"
         if CHANGED in cause:  # whatever follows could not be held against what was

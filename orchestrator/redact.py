@@ -14,8 +14,9 @@ _PATTERNS = (
     # what stands before the host: scheme://user:password@host; a path that was made of one has a single slash
     (re.compile(r"(\w[\w+.-]*:/{1,2})[^\s/@'\"]+@"), rf"\1{STRUCK}@"),
     (re.compile(rf"({_KEY}['\"]?\s*[=:]\s*['\"]?)[^\s&'\",;]+", re.IGNORECASE), rf"\1{STRUCK}"),
-    (re.compile(r"(\b[A-Z][A-Z0-9_]*_(?:TOKEN|KEY)\s*=\s*)[^\s&'\",;]+"), rf"\1{STRUCK}"),
-    (re.compile(r"(\b(?:Bearer|Basic)\s+)[\w.~+/=-]{8,}"), rf"\1{STRUCK}"),
+    (re.compile(r"(\b[A-Z][A-Z0-9_]*_(?:TOKEN|KEY)['\"]?\s*[=:]\s*['\"]?)[^\s&'\",;]+"), rf"\1{STRUCK}"),
+    (re.compile(r"(--[\w-]*token[\s=]+)[^\s-]\S*", re.IGNORECASE), rf"\1{STRUCK}"),
+    (re.compile(r"(\bBearer\s+|\bAuthorization['\"]?\s*:\s*['\"]?\w+\s+)[\w.~+/=-]{6,}"), rf"\1{STRUCK}"),
     (re.compile(rf"(--{_KEY}\s+)[^\s-]\S*", re.IGNORECASE), rf"\1{STRUCK}"),
     # the shapes of AWS's key ids, of GitHub's and of Hugging Face's tokens
     (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_\w{20,}|\bhf_\w{20,}"), STRUCK),

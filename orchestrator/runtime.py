@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 from typing import IO
 
 from orchestrator.config import TrainSettings
@@ -37,6 +38,7 @@ ENVIRONMENT = {
 LOCAL_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 #: Ray's object store holds nothing of ours; its default of 30 % of memory would be locked away.
 OBJECT_STORE_BYTES = 256 * 2**20
+AUTHENTICATION = "RAY_AUTH_MODE"  #: Ray's variable; unset, a local Ray asks for a token
 ESSENTIAL = {"raylet", "gcs_server"}  #: without these a local Ray is gone
 WATCH_SECONDS = 0.5
 
@@ -160,9 +162,17 @@ def ray_cluster(log: Path, dashboard: bool = True) -> Iterator[tuple[Capacity, s
     A local one asks everybody for a token, which Ray writes into the user's home, and shows its dashboard on
     loopback alone.
 
+    Raises:
+        UserError: Ray does not start, or would start open to everybody.
+
     Its chatter goes to ``log``. Only what was started here is stopped.
     """
     address = os.environ.get("RAY_ADDRESS")
+    if not address and (mode := os.environ.get(AUTHENTICATION) or "token") != "token":
+        raise UserError(
+            f"{AUTHENTICATION}={mode}: whoever reaches this machine could run code in the Ray that is started here; "
+            "unset it, or start a Ray of your own and set RAY_ADDRESS"
+        )
     for name, value in (ENVIRONMENT if address else ENVIRONMENT | LOCAL_ENVIRONMENT).items():
         os.environ.setdefault(name, value)
     import ray
@@ -191,9 +201,12 @@ def ray_cluster(log: Path, dashboard: bool = True) -> Iterator[tuple[Capacity, s
         ray.shutdown()
 
 
-def as_interrupt(number: int, frame: object) -> None:
+def as_interrupt(number: int, frame: FrameType | None) -> None:
     """A polite kill cleans up as Ctrl-C does, whoever handles that now."""
-    signal.raise_signal(signal.SIGINT)
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):  # Ctrl-C is ignored in what a script starts in the background
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)
 
 
 def lost_ray() -> bool:

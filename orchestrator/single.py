@@ -15,7 +15,7 @@ from rich.console import Console
 from orchestrator.build import pick_device
 from orchestrator.console import EpochView
 from orchestrator.cores import rank_threads
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, is_nobodys_fault
 from orchestrator.job import STATE_FILE, Job, run_job
 from orchestrator.patience import patiently
 from orchestrator.plan import Plan
@@ -130,7 +130,8 @@ def _recorded(plan: Plan, errand: Errand, epochs: list[dict[str, Any]], fit: Cal
         fit()
         status, reason = "pruned" if errand.until else "completed", None
     except Exception as error:
-        status, reason = "failed", (str(error).splitlines() or [type(error).__name__])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        status = "stopped" if is_nobodys_fault(reason) else "failed"
         raise UserError(f"run '{plan.name}' failed: {reason}") from error
     finally:
         row = make_row(

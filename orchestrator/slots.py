@@ -31,7 +31,7 @@ from ray.train.v2._internal.exceptions import (
 from ray.train.v2._internal.execution.controller import TrainController
 
 from orchestrator.config import TrainSettings
-from orchestrator.errors import UserError
+from orchestrator.errors import NO_ROOM, UserError
 from orchestrator.job import Job, run_job
 from orchestrator.ray_storage import ray_storage
 from orchestrator.storage import Storage
@@ -39,11 +39,11 @@ from orchestrator.worker import Work, train_loop
 
 FOLDER = "slots"  #: Ray Train's own, in a run's
 DEAD = (RayActorError, WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
-NO_ROOM = (WorkerGroupStartupTimeoutError, WorkerGroupStartupFailedError, InsufficientClusterResourcesError)
+WITHOUT_ROOM = (WorkerGroupStartupTimeoutError, InsufficientClusterResourcesError)
 #: How often a job goes on after its workers died: of themselves, because their node went, or without room for them.
+LEAVING = 30.0  #: seconds for all threads to come out of Ray
 RESTARTS = {"process": 1, "node": 20, "room": 3}
-NO_ROOM_SAYS = "no room on the cluster for a trial's workers"  #: the cause where they could not be started
-NO_MEMORY_SAYS = "out of memory: Ray ended a worker before its node had none left; lower train.batch or AT_ONCE"
+NO_MEMORY = "out of memory: Ray ended a worker before its node had none left; lower train.batch or AT_ONCE"
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,15 @@ class JobFailed(RuntimeError):
 class Slot:
     """Workers of one Ray Train run. ``name``: what the dashboard's Train page calls it."""
 
-    def __init__(self, name: str, folder: Storage, mailbox: Any, work: Work = run_job) -> None:
+    def __init__(
+        self, name: str, folder: Storage, mailbox: Any, work: Work = run_job, over: threading.Event | None = None
+    ) -> None:
         self.name, self.folder, self.mailbox, self.work = name, folder, mailbox, work
+        self._over = over or threading.Event()
         self._fit: Future[None] | None = None
         self._shape: Shape | None = None
         self._key, self._runs, self._number = name, 0, 0
-        self._trainer: _Trainer
+        self._trainer: _Trainer | None = None
 
     def run(self, job: Job) -> None:
         """Run a job to its end, from its last state where its workers die. One at a time.
@@ -99,7 +102,7 @@ class Slot:
             error = fit.exception()
             self._fit = None
             died = what_died(error) if error else "process"
-            if not died or not left[died]:
+            if not died or not left[died] or self._over.is_set():
                 raise JobFailed(cause(error) if error else "its workers ended without a word; see the log of Ray")
             left[died] -= 1
 
@@ -113,11 +116,14 @@ class Slot:
 
     def abort(self) -> None:
         """End the workers that are still there, whatever they do; they go with their controller."""
-        if self._fit and not self._fit.done() and self._trainer.controller:
-            ray.kill(self._trainer.controller)
-            wait([self._fit], timeout=10)
+        fit, trainer = self._fit, self._trainer  # which another thread may be changing
+        if fit and not fit.done() and trainer and trainer.controller:
+            ray.kill(trainer.controller)
+            wait([fit], timeout=10)
 
     def _open(self, shape: Shape) -> Future[None]:
+        if self._over.is_set():
+            raise JobFailed("the sweep is over")
         self._runs += 1
         self._key, self._shape = f"{self.name}.{self._runs}", shape  # a late word of dead workers concerns nobody
         self._trainer = trainer = _trainer(self._key, shape, self.folder, self.mailbox, self.work)
@@ -148,6 +154,7 @@ class Slots:
         self._threads: list[threading.Thread] = []
         self._slots: list[Slot] = []
         self._over = threading.Event()
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Slots:
         return self
@@ -156,16 +163,20 @@ class Slots:
         self._over.set()
         for _ in self._threads:
             self._jobs.put(None)
+        end = time.monotonic() + LEAVING
+        while any(thread.is_alive() for thread in self._threads) and time.monotonic() < end:
+            for slot in self._slots:
+                slot.abort()  # again and again: one may just have been starting
+            time.sleep(0.1)
         for slot in self._slots:
-            slot.abort()
-        for thread in self._threads:
-            thread.join(10)
+            slot.abort()  # of those that had no job
 
     def start(self, job: Job) -> None:
         """Run a job as soon as a slot is free; comes back at once."""
         self._jobs.put(job)
         if not self._idle.acquire(blocking=False) and len(self._threads) < self.most:
-            slot = Slot(f"{self.name}-slot{len(self._threads) + 1}", self.folder, self.mailbox, self.work)
+            name = f"{self.name}-slot{len(self._threads) + 1}"
+            slot = Slot(name, self.folder, self.mailbox, self.work, self._over)
             self._slots.append(slot)
             self._threads.append(threading.Thread(target=self._serve, args=(slot,), daemon=True))
             self._threads[-1].start()
@@ -178,6 +189,16 @@ class Slots:
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
 
+    def _hand_over(self, job: Job, slot: Slot) -> bool:
+        """Leave a job to the other slots; False where there are none."""
+        with self._lock:
+            if len(self._slots) == 1:
+                return False
+            self._slots.remove(slot)
+            self.most = len(self._slots)
+        self._jobs.put(job)
+        return True
+
     def _serve(self, slot: Slot) -> None:
         while (job := self._jobs.get()) is not None:
             letter: tuple[str, Any] = ("done", None)
@@ -187,6 +208,8 @@ class Slots:
                 letter = ("failed", cause(error))
             if self._over.is_set():
                 return
+            if letter[1] == NO_ROOM and self._hand_over(job, slot):
+                return  # a node went for good: the other slots go on
             ray.get(self.mailbox.put.remote(job.name, *letter))
             self._idle.release()
         if not self._over.is_set():
@@ -227,15 +250,18 @@ def _trainer(name: str, shape: Shape, folder: Storage, mailbox: Any, work: Work)
             name=name,
             storage_path=path,
             storage_filesystem=filesystem,
-            failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=3),
+            failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=0),
         ),
     )
 
 
 def what_died(error: BaseException) -> str:
     """'node' or 'process' where a run failed because one died, 'room' where there was none; '' where code raised."""
-    if isinstance(getattr(error, "controller_failure", None), NO_ROOM):
+    error = getattr(error, "controller_failure", error)
+    if isinstance(error, WITHOUT_ROOM):
         return "room"
+    if isinstance(error, RayActorError | WorkerGroupStartupFailedError):  # the controller, or a worker as it started
+        return "node" if "node has died" in str(error) else "process"
     dead = [failure for failure in getattr(error, "worker_failures", {}).values() if isinstance(failure, DEAD)]
     if not dead:
         return ""
@@ -244,13 +270,14 @@ def what_died(error: BaseException) -> str:
 
 def cause(error: BaseException) -> str:
     """The reason of a failed run in one line: that of the rank which failed first, not of those it left."""
+    error = getattr(error, "controller_failure", error)
     if isinstance(error, JobFailed):
         return str(error)
     if what_died(error) == "room":
-        return NO_ROOM_SAYS
+        return NO_ROOM
     failures = list(getattr(error, "worker_failures", {}).values()) or [error]
     if any(re.search(r"low on memory|due to OOM", str(failure)) for failure in failures):
-        return NO_MEMORY_SAYS
+        return NO_MEMORY
     lines = [_last_line(failure) for failure in failures]
     told = [line for line in lines if not re.search(r"gloo|nccl|connection closed", line, re.IGNORECASE)]
     return (told or lines)[0][:400]

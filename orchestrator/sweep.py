@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +98,8 @@ def run_sweep(
             for folder in (TUNE, SLOTS):  # of a sweep that was cut off: what counts lies in the study and in the trials
                 run.remove(folder)
             with slots:
-                _tuner(plan, rest, at_once, recorder).fit()
+                with _signals_kept():
+                    _tuner(plan, rest, at_once, recorder).fit()
                 if not recorder.open_trials():
                     slots.close()
     except Exception as error:
@@ -112,6 +115,18 @@ def run_sweep(
     if recorder.fault:
         raise recorder.fault
     return Outcome(recorder.rows, interrupted=len(recorder.rows) < trials or recorder.stopped)
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Tune takes Ctrl-C for itself, and does not give it back."""
+    mine = [signal.SIGINT, signal.SIGUSR1] if threading.current_thread() is threading.main_thread() else []
+    before = {number: signal.getsignal(number) for number in mine}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def ended_rows(run: Storage) -> list[Row]:

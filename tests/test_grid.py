@@ -147,7 +147,7 @@ def run_lanes(monkeypatch: pytest.MonkeyPatch, methods: str, screen: io.StringIO
     parser, _ = build_parser()
     a = parser.parse_args(["sweep", "all", "all"])
     heads = [(Cell(method, "istd"), f"{method} on istd", method) for method in methods.split()]
-    return cells_module.Lanes("address:1", lanes, 1, screen).run(a, heads, trials=1)
+    return cells_module.Lanes("address:1", [1] * lanes, screen).run(a, heads, trials=1)
 
 
 def test_a_cell_that_fails_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,10 @@ import pytest
 from test_results import epochs
 
 from orchestrator import recorder as module
+from orchestrator.errors import NO_ROOM
 from orchestrator.plan import Plan, make_plan
 from orchestrator.recorder import Recorder, StopAtFault
 from orchestrator.results import read_rows
-from orchestrator.slots import NO_ROOM_SAYS
 from orchestrator.space import TRIAL
 from orchestrator.storage import Storage
 
@@ -75,7 +75,7 @@ def test_one_trial_that_ends_well_clears_the_others(trials: Trials) -> None:
 
 
 def test_a_trial_without_room_is_gone_on_with_later(trials: Trials) -> None:
-    trials.end(0, NO_ROOM_SAYS)
+    trials.end(0, NO_ROOM)
     assert trials.stopper.stop_all() and trials.recorder.rows[0].status == "stopped"
     assert str(trials.recorder.fault).endswith("add nodes or lower WORKERS, then: samsweep resume run")
 

@@ -19,10 +19,11 @@ from ray.cluster_utils import Cluster
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, WorkerHealthCheckFailedError
 
 from orchestrator.config import make_settings
+from orchestrator.errors import NO_ROOM
 from orchestrator.job import Job
 from orchestrator.mailbox import open_mailbox
 from orchestrator.runtime import ray_cluster
-from orchestrator.slots import NO_ROOM_SAYS, JobFailed, Slot, Slots, cause, what_died
+from orchestrator.slots import JobFailed, Slot, Slots, cause, what_died
 from orchestrator.storage import Storage
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
@@ -43,7 +44,7 @@ def test_what_died(failure: Exception, died: str) -> None:
 
 def test_no_room_is_no_fault_of_the_trial() -> None:
     error = ray.train.ControllerError(WorkerGroupStartupTimeoutError(2))
-    assert what_died(error) == "room" and cause(error) == NO_ROOM_SAYS
+    assert what_died(error) == "room" and cause(error) == NO_ROOM
 
 
 def test_the_cause_is_that_of_the_rank_which_failed_first() -> None:
@@ -68,6 +69,8 @@ def tell_process(job: Job, ranks: Any, device: Any, report: Any, on_step: Any, o
     report({"epoch": 1, "test": {}, "pid": os.getpid()})
     if job.name.startswith("bad"):
         raise ValueError(f"{job.name} is bad")
+    if job.name == "long":
+        time.sleep(600)
 
 
 def wait_for_room(job: Job, ranks: Any, device: Any, report: Any, on_step: Any, on_notice: Any) -> None:
@@ -98,17 +101,18 @@ def local_ray(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.xdist_group("ray")
 def test_jobs_share_their_workers_until_one_fails(local_ray: None, tmp_path: Path) -> None:
     mailbox = open_mailbox()
-    slots = Slots("run", Storage(str(tmp_path / "slots")), mailbox, most=1, work=tell_process)
-    names = ["one", "two", "bad", "three"]
-    for name in names:
-        slots.start(job(name, tmp_path))
-    told = {name: list(letters(mailbox, name, 60)) for name in names}
+    names = ["one", "two", "bad", "three", "long"]
+    with Slots("run", Storage(str(tmp_path / "slots")), mailbox, most=1, work=tell_process) as slots:
+        for name in names:
+            slots.start(job(name, tmp_path))
+        told = {name: list(letters(mailbox, name, 60)) for name in names[:-1]}
+        assert next(letters(mailbox, "long", 60))[1]["pid"] == told["three"][0][1]["pid"]
+    assert not any(thread.is_alive() for thread in slots._threads), "left in the middle of a job"
+    assert slots._slots[0]._fit is None or slots._slots[0]._fit.done()
     pids = {name: told[name][0][1]["pid"] for name in names}
     assert pids["one"] == pids["two"] == pids["bad"] != pids["three"]
     assert told["bad"][1] == ("failed", "ValueError: bad is bad") and told["three"][1] == ("done", None)
     assert ray.get(mailbox.close.remote("bad")) == "ValueError: bad is bad"
-    slots.close(60)
-    assert not any(thread.is_alive() for thread in slots._threads)
 
 
 @pytest.mark.slow
@@ -123,6 +127,9 @@ def test_other_resources_are_other_workers(local_ray: None, tmp_path: Path) -> N
     assert pids[0] == pids[1] != pids[2]
     with pytest.raises(JobFailed, match="bad again is bad"):
         slot.run(job("bad again", tmp_path))
+    slot.run(job("last", tmp_path))
+    slot.close()
+    assert slot._fit is None
 
 
 @pytest.fixture

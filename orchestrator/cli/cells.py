@@ -8,6 +8,7 @@ import ctypes
 import dataclasses
 import json
 import os
+import queue
 import re
 import signal
 import subprocess
@@ -44,10 +45,13 @@ class Outcome:
 
 
 class Lanes:
-    """So many cells at once, each with its ``share`` of the trials that fit on the Ray at ``address``."""
+    """Cells side by side on the Ray at ``address``, as many as ``shares`` of the trials that fit there at once."""
 
-    def __init__(self, address: str, lanes: int, share: int, screen: IO[str]) -> None:
-        self.address, self.lanes, self.share = address, lanes, share
+    def __init__(self, address: str, shares: Sequence[int], screen: IO[str]) -> None:
+        self.address, self.lanes = address, len(shares)
+        self._shares: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for share in shares:
+            self._shares.put(share)
         self.console = Console(file=screen, markup=False, highlight=False, soft_wrap=True)
         self._running: set[subprocess.Popen[str]] = set()
         self._stopped = threading.Event()
@@ -72,25 +76,28 @@ class Lanes:
         if self._stopped.is_set():
             return
         self.console.print(head, style="bold")
-        began = time.monotonic()
+        began, share = time.monotonic(), self._shares.get()
         try:
-            code, told, said = self._sweep(cell, words_of(a, cell, name, self.share, trials))
+            code, told, said = self._sweep(cell, words_of(a, cell, name, share, trials))
             if told.strip():
                 outcome.runs.append(json.loads(told))
         except (OSError, ValueError) as error:
             code, said = 2, f"{type(error).__name__}: {error}"
-        if code == 130 or self._stopped.is_set():
+        finally:
+            self._shares.put(share)
+        if self._stopped.is_set():
             outcome.interrupted = True
+        elif code == 130:
+            outcome.failed.append((cell, "some of its trials were stopped; the same command goes on with them"))
         elif code in (0, 1):  # 1: of its seeds, one failed
             self.console.print(f"{head}: done in {time.monotonic() - began:.0f} s")
         else:
-            ended = f"its process ended with {code}; see the log in its run's folder"
-            why = said.removeprefix("error: ") if said.startswith("error: ") else ended
+            why = said.removeprefix("error: ") or f"its process ended with {code}; see the log in its run's folder"
             outcome.failed.append((cell, why))
             self.console.print(f"{head} failed: {why}", style="red")
 
     def _sweep(self, cell: Cell, words: Sequence[str]) -> tuple[int, str, str]:
-        """Run one sweep; returns its exit code, its JSON and its last line."""
+        """Run one sweep; returns its exit code, its JSON and its last error."""
         said = ""
         # a file, since a pipe that nobody reads meanwhile would stop the sweep at its end
         with (
@@ -110,7 +117,7 @@ class Lanes:
                 self._interrupt(process)
             assert process.stderr is not None
             for line in process.stderr:
-                said = line.strip() or said
+                said = line.strip() if line.startswith("error: ") else said
                 if PROGRESS.match(line):
                     self.console.print(f"{cell.method} on {cell.dataset} {line.rstrip()}")
             code = process.wait()
@@ -169,7 +176,7 @@ def side_by_side(a: argparse.Namespace, cells: Sequence[Cell], grid: str) -> Ite
         lanes = min(len(cells), fit, os.cpu_count() or 1, MOST)
         if dashboard:
             print(f"dashboard: {dashboard}", file=screen)
-        yield Lanes(_address(), lanes, fit // lanes, screen)
+        yield Lanes(_address(), [fit // lanes + (lane < fit % lanes) for lane in range(lanes)], screen)
 
 
 def _address() -> str:

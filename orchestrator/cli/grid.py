@@ -82,10 +82,10 @@ def _tell(a: argparse.Namespace, grid: str, found: Sequence[Cell], outcome: Outc
         causes = [{"method": c.method, "dataset": c.dataset, "cause": why} for c, why in outcome.failed]
         about = {"grid": grid, "cells": len(found), "interrupted": outcome.interrupted, "failed": causes}
         print_json({**about, "runs": outcome.runs, "leaderboard": leaderboard(rows)})
-    elif outcome.interrupted:
-        notes().print(f"interrupted; the same command with NAME={grid} goes on", soft_wrap=True)
     else:
         _show_grid([] if a.dry_run else leaderboard(rows), outcome.failed)
+        if outcome.interrupted:
+            notes().print(f"interrupted; the same command with NAME={grid} goes on", soft_wrap=True)
     return 130 if outcome.interrupted else 1 if outcome.failed else 0
 
 

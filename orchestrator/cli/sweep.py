@@ -64,6 +64,7 @@ def add_verbs(verbs: Any) -> None:
     )
     p.add_argument("name", metavar="NAME", help="of the sweep")
     p.add_argument("--trials", type=int, metavar="N", help="in all (default: as many as before)")
+    p.add_argument("--at-once", type=int, metavar="N", help="trials side by side (default: as many as fit)")
     add_seeds(p, "afterwards, the best settings with N more seeds")
     p.add_argument("--data", metavar="URI", help="where its data lie now (default: where they lay)")
     add_dry_run(p)
@@ -110,7 +111,7 @@ def resume(a: argparse.Namespace) -> int:
     if begun is None:
         raise runfile.missing(storage, a.name)
     a.method, a.dataset, a.data = begun.method, begun.dataset, a.data or begun.data
-    a.warm_start = a.objectives = a.at_once = None
+    a.warm_start = a.objectives = None
     return _sweep(a, begun.changes, begun)
 
 
