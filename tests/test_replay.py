@@ -59,7 +59,10 @@ def fails(capsys: pytest.CaptureFixture[str], run: Run, *words: str) -> str:
     return capsys.readouterr().err.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize("options", ["", "train.cpus_per_worker=2", "train.optimizer=muon data.threads=1"])
+@pytest.mark.parametrize(
+    "options",
+    ["", pytest.param("train.cpus_per_worker=2 train.optimizer=muon data.threads=1", marks=pytest.mark.slow)],
+)
 def test_a_replay_agrees_to_the_last_digit(
     options: str, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
