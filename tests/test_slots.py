@@ -109,7 +109,7 @@ def test_jobs_share_their_workers_until_one_fails(local_ray: None, tmp_path: Pat
         assert next(letters(mailbox, "long", 60))[1]["pid"] == told["three"][0][1]["pid"]
     assert not any(thread.is_alive() for thread in slots._threads), "left in the middle of a job"
     assert slots._slots[0]._fit is None or slots._slots[0]._fit.done()
-    pids = {name: told[name][0][1]["pid"] for name in names}
+    pids = {name: letter[0][1]["pid"] for name, letter in told.items()}
     assert pids["one"] == pids["two"] == pids["bad"] != pids["three"]
     assert told["bad"][1] == ("failed", "ValueError: bad is bad") and told["three"][1] == ("done", None)
     assert ray.get(mailbox.close.remote("bad")) == "ValueError: bad is bad"
