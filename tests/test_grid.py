@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -141,13 +142,19 @@ print('{"run": "%s", "epochs": "%s"}' % (sys.argv[2], 'x' * 200_000))  # more th
 """
 
 
-def run_lanes(monkeypatch: pytest.MonkeyPatch, methods: str, screen: io.StringIO, lanes: int = 2) -> Outcome:
+def run_lanes(
+    monkeypatch: pytest.MonkeyPatch,
+    methods: str,
+    screen: io.StringIO,
+    lanes: int = 2,
+    prepare: Callable[[str], object] = lambda dataset: None,
+) -> Outcome:
     """Cells whose commands are ``FAKE``; a method's name says how one goes."""
     monkeypatch.setattr(cells_module, "ENTRY", FAKE)
     parser, _ = build_parser()
     a = parser.parse_args(["sweep", "all", "all"])
     heads = [(Cell(method, "istd"), f"{method} on istd", method) for method in methods.split()]
-    return cells_module.Lanes("address:1", [1] * lanes, screen).run(a, heads, trials=1)
+    return cells_module.Lanes("address:1", [1] * lanes, screen, prepare).run(a, heads, trials=1)
 
 
 def test_a_cell_that_fails_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +164,27 @@ def test_a_cell_that_fails_leaves_the_others_alone(monkeypatch: pytest.MonkeyPat
     assert outcome.failed == [(Cell("bad", "istd"), "no space left")]
     assert "one on istd [00:01] trial 000 completed address:1" in screen.getvalue()
     assert "bad on istd failed: no space left" in screen.getvalue()
+
+
+def test_a_data_set_is_prepared_by_one_cell_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, most = [0], [0]
+
+    def prepare(dataset: str) -> None:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.2)
+        inside[0] -= 1
+
+    assert len(run_lanes(monkeypatch, "one two three", io.StringIO(), lanes=3, prepare=prepare).runs) == 3
+    assert most == [1]
+
+
+def test_data_that_cannot_be_prepared_fail_their_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare(dataset: str) -> None:
+        raise UserError(f"{dataset}: damaged")
+
+    outcome = run_lanes(monkeypatch, "one", io.StringIO(), prepare=prepare)
+    assert outcome.failed == [(Cell("one", "istd"), "istd: damaged")]
 
 
 def test_an_interrupt_ends_all_cells(monkeypatch: pytest.MonkeyPatch) -> None:

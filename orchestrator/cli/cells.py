@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ from typing import IO, Any
 
 from rich.console import Console
 
+from orchestrator.errors import UserError
 from orchestrator.grid import Cell
 
 MOST = 8  #: cells at once: each has a driver of a gigabyte on this machine
@@ -45,10 +46,14 @@ class Outcome:
 
 
 class Lanes:
-    """Cells side by side on the Ray at ``address``, as many as ``shares`` of the trials that fit there at once."""
+    """Cells side by side on the Ray at ``address``, as many as ``shares`` of the trials that fit there at once.
 
-    def __init__(self, address: str, shares: Sequence[int], screen: IO[str]) -> None:
-        self.address, self.lanes = address, len(shares)
+    ``prepare`` sees to it that a data set is there, before the first of its cells: two must not draw it at once.
+    """
+
+    def __init__(self, address: str, shares: Sequence[int], screen: IO[str], prepare: Callable[[str], object]) -> None:
+        self.address, self.lanes, self.prepare = address, len(shares), prepare
+        self._one_prepares = threading.Lock()
         self._shares: queue.SimpleQueue[int] = queue.SimpleQueue()
         for share in shares:
             self._shares.put(share)
@@ -78,9 +83,13 @@ class Lanes:
         self.console.print(head, style="bold")
         began, share = time.monotonic(), self._shares.get()
         try:
+            with self._one_prepares:
+                self.prepare(cell.dataset)
             code, told, said = self._sweep(cell, words_of(a, cell, name, share, trials))
             if told.strip():
                 outcome.runs.append(json.loads(told))
+        except UserError as error:
+            code, told, said = 2, "", str(error)
         except (OSError, ValueError) as error:
             code, said = 2, f"{type(error).__name__}: {error}"
         finally:
@@ -156,6 +165,7 @@ def side_by_side(a: argparse.Namespace, cells: Sequence[Cell], grid: str) -> Ite
     from orchestrator.cli.common import notes
     from orchestrator.cli.run import changes_of
     from orchestrator.config import make_settings
+    from orchestrator.plan import find_data
     from orchestrator.runtime import Watchdog, quiet, ray_cluster
     from orchestrator.storage import Storage
 
@@ -176,7 +186,11 @@ def side_by_side(a: argparse.Namespace, cells: Sequence[Cell], grid: str) -> Ite
         lanes = min(len(cells), fit, os.cpu_count() or 1, MOST)
         if dashboard:
             print(f"dashboard: {dashboard}", file=screen)
-        yield Lanes(_address(), [fit // lanes + (lane < fit % lanes) for lane in range(lanes)], screen)
+
+        def prepare(dataset: str) -> None:
+            find_data(dataset, Storage(a.data), lambda text: print(text, file=screen))
+
+        yield Lanes(_address(), [fit // lanes + (lane < fit % lanes) for lane in range(lanes)], screen, prepare)
 
 
 def _address() -> str:
