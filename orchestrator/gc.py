@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from orchestrator import alive, checkpoint, runfile
 from orchestrator.errors import UserError, unknown
+from orchestrator.job import STATE_FILE
 from orchestrator.pretraining.run import SETTINGS_FILE
 from orchestrator.results import FILE as ROW
 from orchestrator.results import TRIALS, read_rows
@@ -18,7 +19,7 @@ from orchestrator.status import Status, read_status
 from orchestrator.storage import BESIDE, PROBE, Entry, Storage
 from orchestrator.study import FILE as JOURNAL
 
-STATES = ("state.pt", "ray")  #: what a trial that is not over goes on from: our file, or Ray Train's folder
+STATES = (STATE_FILE, "ray")  #: what a trial that is not over goes on from: our file, or Ray Train's folder
 WHILE_RUNNING = ("slots", "tune")  #: folders of Ray's own in a run, of use while it runs
 #: Seconds of silence after which a driver, or who wrote what has no name yet, counts as gone: longer than a
 #: store that is away is waited for.

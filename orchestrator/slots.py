@@ -38,7 +38,7 @@ from orchestrator.storage import Storage
 from orchestrator.worker import Work, train_loop
 
 FOLDER = "slots"  #: Ray Train's own, in a run's
-DEAD = (RayActorError, WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
+DEAD = (RayActorError, WorkerGroupStartupFailedError, WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
 WITHOUT_ROOM = (WorkerGroupStartupTimeoutError, InsufficientClusterResourcesError)
 #: How often a job goes on after its workers died: of themselves, because their node went, or without room for them.
 LEAVING = 30.0  #: seconds for all threads to come out of Ray
@@ -257,12 +257,10 @@ def _trainer(name: str, shape: Shape, folder: Storage, mailbox: Any, work: Work)
 
 def what_died(error: BaseException) -> str:
     """'node' or 'process' where a run failed because one died, 'room' where there was none; '' where code raised."""
-    error = getattr(error, "controller_failure", error)
-    if isinstance(error, WITHOUT_ROOM):
+    failures = _failures(error)
+    if any(isinstance(failure, WITHOUT_ROOM) for failure in failures):
         return "room"
-    if isinstance(error, RayActorError | WorkerGroupStartupFailedError):  # the controller, or a worker as it started
-        return "node" if "node has died" in str(error) else "process"
-    dead = [failure for failure in getattr(error, "worker_failures", {}).values() if isinstance(failure, DEAD)]
+    dead = [failure for failure in failures if isinstance(failure, DEAD)]
     if not dead:
         return ""
     return "node" if any("node has died" in str(failure) for failure in dead) else "process"
@@ -270,17 +268,22 @@ def what_died(error: BaseException) -> str:
 
 def cause(error: BaseException) -> str:
     """The reason of a failed run in one line: that of the rank which failed first, not of those it left."""
-    error = getattr(error, "controller_failure", error)
     if isinstance(error, JobFailed):
         return str(error)
     if what_died(error) == "room":
         return NO_ROOM
-    failures = list(getattr(error, "worker_failures", {}).values()) or [error]
+    failures = _failures(error)
     if any(re.search(r"low on memory|due to OOM", str(failure)) for failure in failures):
         return NO_MEMORY
     lines = [_last_line(failure) for failure in failures]
     told = [line for line in lines if not re.search(r"gloo|nccl|connection closed", line, re.IGNORECASE)]
     return (told or lines)[0][:400]
+
+
+def _failures(error: BaseException) -> list[BaseException]:
+    """What failed in a Ray Train run: its controller, or some of its workers."""
+    error = getattr(error, "controller_failure", error)
+    return list(getattr(error, "worker_failures", {}).values()) or [error]
 
 
 def _last_line(error: BaseException) -> str:
