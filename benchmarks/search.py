@@ -84,9 +84,9 @@ def train(plan: Plan, choices: dict[str, Any], trial: str, report: Report) -> st
     settings = plan.settings.replace(chosen_settings(choices))
     job = Job(settings.flat(), plan.data.uri, (plan.run / TRIALS / trial).uri, plan.fingerprint)
 
-    def listen(record: dict[str, Any] | None, folder: Path | None) -> None:
-        if record is not None:
-            report(record)
+    def listen(record: dict[str, Any]) -> bool:
+        report(record)
+        return True
 
     try:
         run_job(job, Ranks(), torch.device("cpu"), listen)
