@@ -86,7 +86,7 @@ ENTRIES = (
         metrics=("mDice", "mIoU"), classes=("polyp",),
     ),
     Entry(
-        "celebamask", "CelebAMask-HQ", "parts", "celebamask", 24183, 2824, 20,
+        "celebamask_hq", "CelebAMask-HQ", "parts", "celebamask", 24183, 2824, 20,
         "https://github.com/switchablenorms/CelebAMask-HQ", "non-commercial research only",
         "images 1024 px, masks 512 px; parts of g_mask.py, split of g_partition.py; that the paper used it is inferred",
         val=2993, metrics=("mIoU", "mean F1"),

@@ -24,7 +24,7 @@ def test_celebamask(source: Path) -> None:
             put(parts / f"{k:05d}_hair.png", labels(255, 0, 0, 0, high=32))
     lines = [f"{k}          {orig}     {orig + 1:06d}.jpg" for k, orig in numbers.items()]
     (root / "CelebA-HQ-to-CelebA-mapping.txt").write_text("\n".join(["idx  orig_idx  orig_file", *lines]) + "\n")
-    dataset = taken(source, "celebamask")
+    dataset = taken(source, "celebamask_hq")
     assert {s: sorted(samples(dataset, s)) for s in ("train", "val", "test")} == {
         "train": ["00000", "02001"],
         "val": ["00001"],
@@ -41,4 +41,4 @@ def test_celebamask_whose_mask_is_not_half(source: Path) -> None:
     put(source / "CelebAMask-HQ-mask-anno/0/00000_skin.png", labels(255, high=64, wide=64))
     (source / "CelebA-HQ-to-CelebA-mapping.txt").write_text("idx orig_idx orig_file\n0 5 000006.jpg\n")
     with pytest.raises(UserError, match=r"00000: the mask has 64x64 pixels, its image 64x64; it should have 32x32"):
-        taken(source, "celebamask")
+        taken(source, "celebamask_hq")
