@@ -1,0 +1,129 @@
+"""What a prompt may ask for in a sample: its objects, parts or regions, one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from orchestrator.data.codings import VOID
+from orchestrator.data.layers import layer
+from orchestrator.data.reader import Sample
+
+LEAST = 10  #: pixels; what annotation leaves below that is a crumb, and no prompt can mean it
+_ALL_AROUND = np.ones((3, 3), np.bool_)  # pixels that touch at a corner belong together
+
+
+@dataclass(frozen=True)
+class Target:
+    """One of them, as a crop: a picture may hold hundreds."""
+
+    crop: NDArray[np.bool_]  #: (y1 - y0)x(x1 - x0), touching all four sides of its box
+    box: tuple[int, int, int, int]  #: y0, x0, y1, x1 in the mask's pixels, y1 and x1 outside
+    category: int = 0  #: a class number; 0 where there is one class, or none is known
+
+    @property
+    def area(self) -> int:
+        """In pixels of the mask."""
+        return int(np.count_nonzero(self.crop))
+
+    def full(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Its mask in a picture of (height, width)."""
+        mask = np.zeros(shape, np.bool_)
+        y0, x0, y1, x1 = self.box
+        mask[y0:y1, x0:x1] = self.crop
+        return mask
+
+
+def objects_of(sample: Sample, least: int = LEAST, background: frozenset[int] = frozenset()) -> list[Target]:
+    """What may be asked for, in a fixed order: by layer, by value, by class, or as a scan meets the components.
+
+    Args:
+        sample: of any coding. A binary mask's objects are its connected components (8 neighbours), a class map's
+            the whole region of each class. Crowds and void are no objects; a mask that is not there has none.
+        least: pixels that an object must have.
+        background: the classes of a class map that are none ('background', where the data set has it).
+
+    Raises:
+        ValueError: a coding that has no objects.
+    """
+    if sample.coding not in _FINDERS:
+        raise ValueError(f"coding '{sample.coding}' has no objects; one of {', '.join(_FINDERS)}")
+    return [target for target in _FINDERS[sample.coding](sample, background) if target.area >= least]
+
+
+def _none(sample: Sample, background: frozenset[int]) -> Iterator[Target]:
+    return iter(())
+
+
+def _components(sample: Sample, background: frozenset[int]) -> Iterator[Target]:
+    numbered, _ = ndimage.label(sample.mask, _ALL_AROUND)
+    for value, at in _boxes(numbered):
+        yield _target(numbered[at] == value, at, 0)
+
+
+def _layers(sample: Sample, background: frozenset[int]) -> Iterator[Target]:
+    if sample.bits is None:
+        return
+    for k in range(sample.layers):
+        mask = layer(sample.bits, k)
+        for _, at in _boxes(mask.astype(np.uint8)):
+            yield _target(mask[at], at, 0)
+
+
+def _classes(sample: Sample, background: frozenset[int]) -> Iterator[Target]:
+    if sample.labels is None:
+        return
+    left_out = background | {VOID}
+    for value, at in _boxes(sample.labels + 1):  # class 0 is one like the others
+        if value - 1 not in left_out:
+            yield _target(sample.labels[at] == value - 1, at, value - 1)
+
+
+def _instances(sample: Sample, background: frozenset[int]) -> Iterator[Target]:
+    """Each value but 0: instances, and the segments of a panoptic map."""
+    if sample.labels is None:
+        return
+    told = {one.value: one for one in sample.objects}
+    crowds = {one.value for one in sample.objects if one.crowd}
+    values, numbered = _dense(sample.labels)
+    for number, at in _boxes(numbered):
+        value = int(values[number])
+        if value != 0 and value not in crowds:
+            yield _target(numbered[at] == number, at, max(0, told[value].category) if value in told else 0)
+
+
+def _dense(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Values in rising order, and labels renumbered by their place among them: a segment's id may be 16 million.
+
+    Place 0 is always value 0.
+    """
+    top = int(labels.max(initial=0))
+    if top < 2**16:  # few enough for ``find_objects``, which makes a box for every number up to the highest
+        return np.arange(top + 1, dtype=np.int32), labels
+    values, places = np.unique(np.append(labels, np.int32(0)), return_inverse=True)
+    return values, places[:-1].reshape(labels.shape).astype(np.int32)
+
+
+def _boxes(numbered: NDArray[np.integer]) -> Iterator[tuple[int, tuple[slice, slice]]]:
+    """The values above 0 that are there, each with its box."""
+    for value, at in enumerate(ndimage.find_objects(numbered), 1):
+        if at is not None:
+            yield value, at
+
+
+def _target(crop: NDArray[np.bool_], at: tuple[slice, slice], category: int) -> Target:
+    return Target(crop, (at[0].start, at[1].start, at[0].stop, at[1].stop), category)
+
+
+_FINDERS: dict[str, Callable[[Sample, frozenset[int]], Iterator[Target]]] = {
+    "none": _none,
+    "binary": _components,
+    "layers": _layers,
+    "classes": _classes,
+    "instances": _instances,
+    "panoptic": _instances,
+}
