@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Self
 
 import torch
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
+
+from methods.parts.prompts import Prompts, ask
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,27 @@ class Batch:
     index: Tensor  #: B int64, row in the split
     seed: Tensor  #: B int64, for whatever is random about a sample: the same for any number of ranks
     weight: Tensor  #: B float32, 1 = counts, 0 = filler
+    prompts: Prompts | None = None  #: P for each image, one a mask; None where nothing is prompted for
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same with every tensor changed: moved, pinned, cut to some images."""
+        return dataclasses.replace(self, **{f.name: _mapped(getattr(self, f.name), change) for f in fields(self)})
 
     def to(self, device: torch.device | str) -> Batch:
-        moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in dataclasses.fields(self)}
-        return Batch(**moved)
+        """The same on a device."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def __len__(self) -> int:
         return int(self.image.shape[0])
+
+
+def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A batch's field: a tensor, several, prompts, or what is no tensor at all."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, tuple):
+        return tuple(map(change, value))
+    return Prompts(change(value.coords), change(value.labels)) if isinstance(value, Prompts) else value
 
 
 @dataclass(frozen=True)
@@ -41,11 +58,11 @@ class NoOptions:
     """A method without options of its own."""
 
 
-Prediction = dict[str, Tensor]  #: at least ``logits``: Bx1xSxS float
+Prediction = dict[str, Tensor]  #: at least ``logits``: BxPxSxS float
 
 
 class Method(nn.Module, ABC):
-    """One paper's way to adapt SAM.
+    """One paper's way to adapt SAM: an ``embedding`` of the images, and an ``answer`` to the prompts.
 
     A subclass lives in ``methods/<name>.py``, is found by its file's name, and says in class attributes
     what it is. Its constructor freezes all of SAM and then unfreezes what it trains.
@@ -63,6 +80,10 @@ class Method(nn.Module, ABC):
     neutral: ClassVar[bool] = False
     #: Whether it is prompted with the true mask's box where it is measured: its numbers stand apart.
     prompted: ClassVar[bool] = False
+    #: Whether it answers ``Batch.prompts``: it serves data sets whose objects are prompted for one by one.
+    answers: ClassVar[bool] = True
+    #: Whether it is nothing without prompts: on every data set it is asked for objects one by one.
+    needs_prompts: ClassVar[bool] = False
     #: Beginnings of the names of trained parameters that one batch may leave without a gradient.
     sometimes_idle: ClassVar[tuple[str, ...]] = ()
     #: Masks of an image that a batch holds in training.
@@ -77,8 +98,19 @@ class Method(nn.Module, ABC):
         self.sam.requires_grad_(False)
 
     @abstractmethod
+    def embedding(self, batch: Batch) -> Tensor:
+        """The images' embeddings BxDxhxw, as the method makes them."""
+
+    def answer(self, embedding: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mask logits BxPx4xaxa and predicted IoU BxPx4, a = S/4, to the batch's prompts; output 0 is the answer.
+
+        Without prompts P = 1.
+        """
+        return ask(self.sam, embedding, batch.prompts)
+
+    @abstractmethod
     def forward(self, batch: Batch) -> Prediction:
-        """Everything that the loss needs: ``logits`` Bx1xSxS and the method's own features."""
+        """Everything that the loss needs: ``logits`` BxPxSxS and the method's own features."""
 
     @abstractmethod
     def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
@@ -98,7 +130,7 @@ class Method(nn.Module, ABC):
         return torch.stack([weights.get(name, 1.0) * value for name, value in losses.items()]).sum()
 
     def predict(self, batch: Batch) -> Tensor:
-        """Mask logits Bx1xSxS in the frame of the model's input; > 0 is foreground."""
+        """Mask logits BxPxSxS in the frame of the model's input; > 0 is foreground."""
         return self.forward(batch)["logits"]
 
     def trained_names(self) -> list[str]:

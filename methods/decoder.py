@@ -4,7 +4,7 @@ The decoder-only row of the ablation that MCA-SAM's spec asks for, with SAM-Adap
 (arXiv 2304.09148): no prompt, single mask, BCE + IoU (balanced BCE for shadows).
 
     embedding  BxDxhxw = encoder(I), frozen
-    logits     Bx1xSxS = decoder(embedding, no prompt), trained; equals SAM's at step 0
+    logits     BxPxSxS = decoder(embedding, the batch's prompts or none), trained; equals SAM's at step 0
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from methods.backbone.calls import decode, encode, no_prompt, normalise, train_decoder, upscale
+from methods.backbone.calls import encode, normalise, train_decoder, upscale
 from methods.base import Batch, Method, Prediction, option
 from methods.parts.losses import mask_losses
 
@@ -28,7 +28,7 @@ class Options:
 
 
 class DecoderTuning(Method):
-    """SAM without a prompt, its mask decoder trained."""
+    """SAM without a prompt of its own, its mask decoder trained."""
 
     title = "Decoder tuning"
     paper = "baseline"
@@ -39,12 +39,15 @@ class DecoderTuning(Method):
         super().__init__(sam, options)
         train_decoder(self.sam)
 
+    @torch.no_grad()
+    def embedding(self, batch: Batch) -> Tensor:
+        """SAM's own, BxDxhxw."""
+        return encode(self.sam.image_encoder, normalise(self.sam, batch.image, batch.valid))
+
     def forward(self, batch: Batch) -> Prediction:
-        """``logits`` Bx1xSxS."""
-        with torch.no_grad():
-            embedding = encode(self.sam.image_encoder, normalise(self.sam, batch.image, batch.valid))
-        masks, _ = decode(self.sam, embedding, *no_prompt(self.sam, len(batch)))
-        return {"logits": upscale(masks[:, :1], batch.image.shape[-1])}
+        """``logits`` BxPxSxS."""
+        masks, _ = self.answer(self.embedding(batch), batch)
+        return {"logits": upscale(masks[:, :, 0], batch.mask.shape[-1])}
 
     def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         return mask_losses(self.options.mask_loss, prediction["logits"], batch.mask, batch.weight)

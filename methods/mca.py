@@ -31,8 +31,6 @@ from torch import Tensor, nn
 
 from methods.backbone.calls import (
     BlockHook,
-    decode,
-    no_prompt,
     normalise,
     patch_tokens,
     run_blocks,
@@ -122,7 +120,11 @@ class McaSam(Method):
             self.tc = nn.ModuleDict({str(i): Bottleneck(width, o.scale) for i in self.blocks})
         self.sc = nn.ModuleDict({str(i): Bottleneck(width, o.scale) for i in self.blocks})
 
-    def embed(self, x: Tensor, real: int) -> tuple[Tensor, Contrasted]:
+    def embedding(self, batch: Batch) -> Tensor:
+        """Embeddings BxDxhxw of the adapted encoder."""
+        return self._adapted(normalise(self.sam, batch.image, batch.valid), real=0)[0]
+
+    def _adapted(self, x: Tensor, real: int) -> tuple[Tensor, Contrasted]:
         """Normalised images to embeddings; only the first ``real`` images give tokens to L_tc."""
         tokens = patch_tokens(self.sam.image_encoder, x)
         tc = self._tc_adaptor(x, tokens)
@@ -151,15 +153,15 @@ class McaSam(Method):
         return lambda i, running: self.tc_features.prompt(i, features)
 
     def forward(self, batch: Batch) -> Prediction:
-        """``logits`` Bx1xSxS; in training also ``token`` (MxBxn x C pairs) and ``sample`` (MxBxC pairs)."""
-        o, b, side = self.options, len(batch), batch.image.shape[-1]
+        """``logits`` BxPxSxS; in training also ``token`` (MxBxn x C pairs) and ``sample`` (MxBxC pairs)."""
+        o, b, side = self.options, len(batch), batch.mask.shape[-1]
         x = normalise(self.sam, batch.image, batch.valid)
         if self.training and o.sample_weight > 0:
             augmented = photometric(batch.image, batch.seed, o.augment_strength)
             x = torch.cat([x, normalise(self.sam, augmented, batch.valid)])
-        embedding, kept = self.embed(x, real=b)
-        masks, _ = decode(self.sam, embedding[:b], *no_prompt(self.sam, b))
-        prediction = {"logits": upscale(masks[:, :1], side)}
+        embedding, kept = self._adapted(x, real=b)
+        masks, _ = self.answer(embedding[:b], batch)
+        prediction = {"logits": upscale(masks[:, :, 0], side)}
         if self.training and o.token_weight > 0:
             prediction |= self._token_pairs(batch, kept)
         if self.training and o.sample_weight > 0:
@@ -196,8 +198,8 @@ class McaSam(Method):
         }
 
     def _same_object(self, batch: Batch, chosen: Tensor) -> Tensor:
-        """BxKxK: whether two chosen tokens lie on the same side of the mask (majority of their 16x16 pixels)."""
-        side = F.avg_pool2d(batch.mask.float(), 16).flatten(1).gather(1, chosen) > 0.5
+        """BxKxK: whether two chosen tokens lie on the same side of the masks (majority of their 16x16 pixels)."""
+        side = F.avg_pool2d(batch.mask.amax(1, keepdim=True).float(), 16).flatten(1).gather(1, chosen) > 0.5
         return side[:, :, None] == side[:, None, :]
 
 

@@ -82,6 +82,7 @@ class Promptable(Method):
     Options = Options
     resize = "pad"
     prompted = True
+    answers = False  # it is trained on all masks of an image, with prompts of its own
     # only the best of the three masks learns from a prompt
     sometimes_idle = ("sam.mask_decoder.output_hypernetworks_mlps.",)
 
@@ -104,7 +105,7 @@ class Promptable(Method):
         With clicks also ``later_masks`` BxKxRxaxa and ``later_iou`` BxKxR, of K rounds and R prompts.
         """
         side = batch.image.shape[-1]
-        embedding = encode(self.sam.image_encoder, normalise(self.sam, batch.image, batch.valid))
+        embedding = self.embedding(batch)
         coverage = F.avg_pool2d(batch.mask.float(), 2)
         u = P.uniforms(batch.seed, batch.mask.shape[1], _DRAWS + self.options.clicks)
         prompts = self._first(batch.mask, coverage, u, side)
@@ -113,6 +114,10 @@ class Promptable(Method):
         if self.options.refined and self.options.clicks:
             prediction |= self._clicks(embedding, prompts, prediction, u[..., _DRAWS:], side)
         return prediction
+
+    def embedding(self, batch: Batch) -> Tensor:
+        """The encoder's, BxDxhxw."""
+        return encode(self.sam.image_encoder, normalise(self.sam, batch.image, batch.valid))
 
     def _first(self, masks: Tensor, coverage: Tensor, u: Tensor, side: int) -> P.Prompts:
         """A point or a box for each mask; u BxPx12 decides."""
@@ -194,8 +199,7 @@ class Promptable(Method):
     def predict(self, batch: Batch) -> Tensor:
         """Mask logits Bx1xSxS for the tight box of the true mask; of the whole input where there is none."""
         box = P.boxes(batch.mask[:, :1]) - torch.tensor([0.0, 0, 1, 1], device=batch.mask.device) + 0.5
-        embedding = encode(self.sam.image_encoder, normalise(self.sam, batch.image, batch.valid))
-        masks, _ = P.answer(self.sam, embedding, P.box_prompts(box))
+        masks, _ = P.answer(self.sam, self.embedding(batch), P.box_prompts(box))
         return upscale(masks[:, 0, :1], batch.image.shape[-1])
 
 

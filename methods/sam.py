@@ -4,7 +4,9 @@ Paper: Kirillov et al., Segment Anything, arXiv 2304.02643. The protocol is the 
 (arXiv 2304.09148): one box over the whole image, no points.
 
     box      Bx4  (0, 0, width, height) of the image inside the padded input, pixels
-    logits   Bx1xSxS, of the single mask or of the best of three by predicted IoU
+    logits   BxPxSxS, of the single mask or of the best of three by predicted IoU
+
+Where objects are prompted for one by one, those prompts take the box's place.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from torch import Tensor
 from methods.backbone.calls import encode, normalise, upscale
 from methods.base import Batch, Method, Prediction, option
 from methods.parts.losses import mask_losses
-from methods.parts.prompts import answer, box_prompts
+from methods.parts.prompts import ask, whole_image
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Options:
 
 
 class SamZeroShot(Method):
-    """Frozen SAM prompted with a box over the whole image."""
+    """Frozen SAM: prompted with a box over the whole image where the data set has no prompts."""
 
     title = "SAM (zero-shot)"
     paper = "arXiv 2304.02643"
@@ -38,19 +40,24 @@ class SamZeroShot(Method):
     resize = "pad"
     trains = False
 
-    def forward(self, batch: Batch) -> Prediction:
-        """``logits`` Bx1xSxS."""
-        side = batch.image.shape[-1]
-        height, width = batch.valid.unbind(1)
-        box = torch.stack([torch.zeros_like(width), torch.zeros_like(height), width, height], dim=1).float()
-        embedding = encode(self.sam.image_encoder, normalise(self.sam, batch.image, batch.valid))
-        masks, predicted_iou = (x[:, 0] for x in answer(self.sam, embedding, box_prompts(box[:, None] + 0.5)))
+    @torch.no_grad()
+    def embedding(self, batch: Batch) -> Tensor:
+        """SAM's own, BxDxhxw."""
+        return encode(self.sam.image_encoder, normalise(self.sam, batch.image, batch.valid))
+
+    def answer(self, embedding: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Masks BxPx4xaxa, the chosen one first, and predicted IoU BxPx4."""
+        masks, iou = ask(self.sam, embedding, batch.prompts or whole_image(batch.valid))
         if self.options.mask_choice == "single":
-            chosen = masks[:, :1]
-        else:
-            best = 1 + predicted_iou[:, 1:].argmax(1)
-            chosen = masks[torch.arange(len(batch), device=masks.device), best][:, None]
-        return {"logits": upscale(chosen, side)}
+            return masks, iou
+        best = 1 + iou[..., 1:].argmax(-1, keepdim=True)
+        order = torch.cat([best, torch.arange(1, 4, device=iou.device).expand(*iou.shape[:-1], 3)], dim=-1)
+        return masks.take_along_dim(order[..., None, None], 2), iou.take_along_dim(order, -1)
+
+    def forward(self, batch: Batch) -> Prediction:
+        """``logits`` BxPxSxS."""
+        masks, _ = self.answer(self.embedding(batch), batch)
+        return {"logits": upscale(masks[:, :, 0], batch.mask.shape[-1])}
 
     def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         return mask_losses("bce_iou", prediction["logits"], batch.mask, batch.weight)

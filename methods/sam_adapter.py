@@ -10,8 +10,8 @@ Code: tianrun-chen/SAM-Adapter-PyTorch, whose wiring, names and initialisation t
     x      <- block_i(x + P_i), from x = x0 + position embedding
     L      = BCE + IoU (camouflage, polyps), balanced BCE (shadows)
 
-No prompt, single mask. Trained: prompt generator, mask decoder, and SAM's ``no_mask_embed`` as in the
-published code. One surprise is followed by default: its ``init_embeddings`` reshapes Bxhxwx C to BxCxhw
+No prompt (but the batch's, where objects are prompted for), single mask. Trained: prompt generator, mask decoder,
+and SAM's ``no_mask_embed`` as in the published code. One surprise is followed by default: its ``init_embeddings`` reshapes Bxhxwx C to BxCxhw
 without a transpose, so that F_pe of a token is a fixed mixture of tokens and channels
 (``embedding_order=per_token`` is the formula as written). Two differences are on purpose:
 ``no_mask_embed`` and the positional matrix start from SAM's checkpoint (there a name mismatch leaves them
@@ -27,15 +27,7 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from methods.backbone.calls import (
-    decode,
-    no_prompt,
-    normalise,
-    patch_tokens,
-    run_blocks,
-    train_decoder,
-    upscale,
-)
+from methods.backbone.calls import normalise, patch_tokens, run_blocks, train_decoder, upscale
 from methods.base import Batch, Method, Prediction, option
 from methods.parts.adaptor import BLOCK_CHOICES, chosen_blocks, encoder_width, init_adaptor
 from methods.parts.losses import mask_losses
@@ -121,7 +113,11 @@ class SamAdapter(Method):
             encoder_width(encoder), o.scale, chosen_blocks(encoder, o.blocks), o.high_pass_rate, o.embedding_order
         )
 
-    def embed(self, x: Tensor) -> Tensor:
+    def embedding(self, batch: Batch) -> Tensor:
+        """Embeddings BxDxhxw of the prompted encoder."""
+        return self.encode(normalise(self.sam, batch.image, batch.valid))
+
+    def encode(self, x: Tensor) -> Tensor:
         """Normalised images Bx3xSxS to prompted embeddings BxDxhxw."""
         tokens = patch_tokens(self.sam.image_encoder, x)
         features = self.prompt_generator.features(x, tokens)
@@ -134,10 +130,9 @@ class SamAdapter(Method):
         return run_blocks(self.sam.image_encoder, tokens, add_prompt)
 
     def forward(self, batch: Batch) -> Prediction:
-        """``logits`` Bx1xSxS."""
-        embedding = self.embed(normalise(self.sam, batch.image, batch.valid))
-        masks, _ = decode(self.sam, embedding, *no_prompt(self.sam, len(batch)))
-        return {"logits": upscale(masks[:, :1], batch.image.shape[-1])}
+        """``logits`` BxPxSxS."""
+        masks, _ = self.answer(self.embedding(batch), batch)
+        return {"logits": upscale(masks[:, :, 0], batch.mask.shape[-1])}
 
     def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         return mask_losses(self.options.mask_loss, prediction["logits"], batch.mask, batch.weight)

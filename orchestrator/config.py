@@ -14,6 +14,7 @@ from typing import Any
 
 from methods import registry
 from methods.base import option
+from methods.parts.sampler import KINDS
 from orchestrator.errors import UserError, unknown
 
 BACKBONES = ("vit_t", "vit_b", "vit_l", "vit_h")
@@ -38,6 +39,27 @@ class DataSettings:
     )
     threads: int = option(2, "threads that decode images, a rank", at_least=1)
     processes: int = option(0, "processes that do it in their place, a rank: for many cores beside a GPU", at_least=0)
+
+
+@dataclass(frozen=True)
+class PromptSettings:
+    """Prompts for single objects. What a trial is judged by does not depend on what it is trained with."""
+
+    objects: str = option(
+        "auto",
+        "ask for objects one by one where the data set or the method wants it, or always",
+        ("auto", "always"),
+    )
+    kind: str = option("point", "prompts in training: points, a box, or either by a coin", KINDS)
+    points: int = option(1, "points of a prompt in training, uniform over the mask", at_least=1, at_most=20)
+    jitter: float = option(
+        0.1, "deviation of a box's corners in training, in its sides; SAM: 0.1", at_least=0, at_most=1
+    )
+    per_image: int = option(4, "objects of an image in a batch, each with a prompt of its own", at_least=1)
+    judged_by: str = option("point", "prompts that are measured: one random point, or a box", ("point", "box"))
+    judged_jitter: float = option(0.1, "deviation of the corners of a measured box", at_least=0, at_most=1)
+    repeats: int = option(20, "prompts of each object on the test split; validation has 4", at_least=2)
+    at_most: int = option(16, "objects of an image that are measured, drawn from all; 0: all", at_least=0)
 
 
 @dataclass(frozen=True)
@@ -84,8 +106,14 @@ class Settings:
     dataset: str
     backbone: BackboneSettings
     data: DataSettings
+    prompts: PromptSettings
     train: TrainSettings
     method_options: Any
+
+    @property
+    def per_object(self) -> bool:
+        """Whether objects are prompted for one by one on any data set."""
+        return self.prompts.objects == "always" or registry.load(self.method).needs_prompts
 
     def flat(self) -> dict[str, Any]:
         """All settings by dotted key: ``{"train.lr": 2e-4, "method.token_temperature": 0.07, ...}``."""
@@ -98,6 +126,7 @@ class Settings:
         return {
             "backbone": self.backbone,
             "data": self.data,
+            "prompts": self.prompts,
             "train": self.train,
             "method": self.method_options,
         }
@@ -113,6 +142,7 @@ class Settings:
             self,
             backbone=sections["backbone"],
             data=sections["data"],
+            prompts=sections["prompts"],
             train=sections["train"],
             method_options=sections["method"],
         )
@@ -129,7 +159,7 @@ def make_settings(method: str, dataset: str, changes: Mapping[str, Any] | None =
     if method not in registry.names():
         raise unknown("method", method, registry.names())
     options = registry.load(method).Options()
-    settings = Settings(method, dataset, BackboneSettings(), DataSettings(), TrainSettings(), options)
+    settings = Settings(method, dataset, BackboneSettings(), DataSettings(), PromptSettings(), TrainSettings(), options)
     return settings.replace(changes or {})
 
 
@@ -235,6 +265,8 @@ def _check_together(settings: Settings) -> None:
         raise UserError("backbone.start=random: there is a backbone.checkpoint too; give one of them")
     if train.optimizer != "muon" and train.matrix_lr != TrainSettings.matrix_lr:
         raise UserError(f"train.matrix_lr={train.matrix_lr}: is Muon's; add train.optimizer=muon, or leave it out")
+    if settings.prompts.objects == "always" and not registry.load(settings.method).answers:
+        raise UserError(f"prompts.objects=always: method '{settings.method}' draws its own prompts; leave it out")
     if train.min_workers > train.workers:
         raise UserError(f"train.min_workers={train.min_workers}: more than train.workers={train.workers}")
     if train.workers > train.batch:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from methods.base import Batch, Method
+from methods.parts.sampler import PromptRule, draw_prompts
 from orchestrator.build import pick_precision
 from orchestrator.config import Settings
-from orchestrator.data.loader import Loader
+from orchestrator.data.loader import Apart, Loader
 from orchestrator.data.order import epoch_part, eval_batches, rank_batches
 from orchestrator.data.reader import DataSplit
 from orchestrator.masks import to_original
@@ -58,10 +59,17 @@ class Engine:
     """
 
     def __init__(
-        self, settings: Settings, method: Method, train: DataSplit, device: torch.device, ranks: Ranks
+        self,
+        settings: Settings,
+        method: Method,
+        train: DataSplit,
+        device: torch.device,
+        ranks: Ranks,
+        apart: Apart | None = None,
     ) -> None:
         self.settings, self.train_split, self.device, self.ranks = settings, train, device, ranks
         self.method = method.to(device)
+        self.apart = apart  #: where objects are prompted for one by one
         self.side = int(method.sam.image_encoder.img_size)
         self.dtype = pick_precision(settings.train.precision, device)
         self._trained = trained = [p for p in method.parameters() if p.requires_grad]
@@ -132,7 +140,7 @@ class Engine:
         self.method.eval()
         per_image: dict[int, dict[str, float]] = {}
         batches = eval_batches(len(split), self.settings.train.batch, self.ranks.rank, self.ranks.world)
-        with closing(iter(self._loader(split, batches, 0, train=False))) as loader:
+        with closing(iter(self.loader(split, batches, 0, train=False))) as loader:
             for batch in loader:
                 for index, probability in self.probabilities(batch):
                     per_image[index] = image_metrics(probability, split.mask(index), names)
@@ -143,13 +151,17 @@ class Engine:
 
     def probabilities(self, batch: Batch) -> Iterator[tuple[int, np.ndarray]]:
         """(row, foreground probability HxW at original resolution) of each real image of a batch."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16):
+        with self.autocast():
             logits = self.method.predict(batch.to(self.device))
         if not torch.isfinite(logits).all():
             raise NotFinite(f"the predicted masks are not finite; try a lower {self._rates()}")
         for i in range(len(batch)):
             if batch.weight[i] > 0:
                 yield int(batch.index[i]), to_original(logits[i, 0], batch.valid[i], batch.size[i])
+
+    def autocast(self) -> torch.autocast:
+        """Where the method runs, in the precision that was asked for."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16)
 
     def state(self) -> dict[str, Any]:
         """What a continued run needs beside the trained weights."""
@@ -161,7 +173,10 @@ class Engine:
 
     def _step(self, batch: Batch, epoch: int, step: int) -> dict[str, Tensor]:
         batch = batch.to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16):
+        if self.apart is not None:
+            p = self.settings.prompts
+            batch = replace(batch, prompts=draw_prompts(batch.mask, batch.seed, PromptRule(p.kind, p.points, p.jitter)))
+        with self.autocast():
             prediction = self.model(batch)
         losses = self.method.loss(prediction, batch)
         total = self.method.total(losses)
@@ -201,10 +216,10 @@ class Engine:
     def _batches(self, split: DataSplit, order: np.ndarray, epoch: int, done: int) -> Iterator[Batch]:
         """This rank's part of the epoch's global batches, but for the first ``done``."""
         batches = rank_batches(order, self.settings.train.batch, self.ranks.rank, self.ranks.world)[done:]
-        with closing(iter(self._loader(split, batches, epoch, train=True))) as loader:
+        with closing(iter(self.loader(split, batches, epoch, train=True))) as loader:
             yield from loader
 
-    def _loader(self, split: DataSplit, batches: Any, epoch: int, train: bool) -> Loader:
+    def loader(self, split: DataSplit, batches: Any, epoch: int, train: bool) -> Loader:
         return Loader(
             split,
             image_size=self.side,
@@ -216,7 +231,8 @@ class Engine:
             threads=self.settings.data.threads,
             processes=self.settings.data.processes,
             augment=self.method.augment,
-            masks=self.method.masks,
+            masks=self.settings.prompts.per_image if self.apart is not None else self.method.masks,
+            apart=self.apart,
         )
 
     def _batch_size(self, order: np.ndarray, step: int) -> int:

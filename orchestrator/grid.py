@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from methods import registry
 from orchestrator.data.catalogue import CATALOGUE, Entry, resolve
 from orchestrator.data.schema import ingested_names
-from orchestrator.data.tasks import TASKS
+from orchestrator.data.tasks import TASKS, judged_as
 from orchestrator.errors import UserError, unknown
+from orchestrator.plan import misfit
 from orchestrator.storage import Storage
 
 ALL = "all"
@@ -65,8 +66,7 @@ def _named(kind: str, words: str, known: Sequence[str]) -> list[str]:
 
 def _misfit(method: str, task: str) -> str:
     """Why a method does not serve a task; '' where it does."""
-    if not TASKS[task].solved:
-        return f"no method solves task '{task}' yet"
-    if TASKS[task].prompted != registry.load(method).prompted:
-        return "a prompted method needs several masks an image, and the other way round"
-    return ""
+    kind = registry.load(method)
+    if kind.prompted and not TASKS[task].prompted:
+        return "a prompted method needs several masks an image"
+    return misfit(method, judged_as(task, kind.needs_prompts))

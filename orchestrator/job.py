@@ -16,12 +16,14 @@ from methods.backbone.build import fingerprint
 from orchestrator import checkpoint
 from orchestrator.build import build_method
 from orchestrator.config import Settings, from_flat
+from orchestrator.data.loader import Apart
 from orchestrator.data.reader import Dataset, DataSplit, holdout, open_dataset
 from orchestrator.data.schema import Manifest, load_manifest
-from orchestrator.data.tasks import TASKS, Task
+from orchestrator.data.tasks import Task, judged_as
 from orchestrator.engine import Engine, OnStep, Position, reset_peak_memory
 from orchestrator.errors import UserError
-from orchestrator.metrics import MASK_METRICS
+from orchestrator.metrics import MASK_METRICS, OBJECT_METRICS
+from orchestrator.object_scores import VALIDATION, VALIDATION_REPEATS, evaluate_objects
 from orchestrator.patience import patiently
 from orchestrator.prompted import evaluate_prompts
 from orchestrator.provenance import origin
@@ -29,6 +31,7 @@ from orchestrator.ranks import Ranks
 from orchestrator.storage import Storage
 
 CHANGED = "changed while it was in use"  #: says why no trial can be held against the others any more
+BACKGROUND = "background"  #: what a data set calls the class that is no object
 STATE_FILE = "state.pt"  #: what a continued trial needs beside its trained weights
 
 #: Takes an epoch's record, on every rank; says whether to go on.
@@ -99,11 +102,11 @@ def run_job(
     settings = job.full_settings()
     dataset = patiently(lambda: open_dataset(Storage(job.data), settings.dataset))
     _check_unchanged(job, settings, dataset.manifest)
-    task = TASKS[dataset.manifest.task]
+    task = judged_as(dataset.manifest.task, settings.per_object)
     train, val, chosen_on = selection_splits(dataset, settings)
     method = build_method(settings)
     backbone = fingerprint(method.sam)
-    engine = Engine(settings, method, train, device, ranks)
+    engine = Engine(settings, method, train, device, ranks, _apart(task, dataset.manifest))
     engine.on_step, engine.on_notice = on_step, on_notice
     best = _Best(task)
     history, position = _resume(engine, best, job)
@@ -126,7 +129,7 @@ def run_job(
         if ranks.first and len(history) + 1 == start:
             record["origin"] = origin(device, engine.dtype, backbone)
         began = time.perf_counter()
-        record["val"] = _measure(engine, task, val, task.metrics)
+        record["val"] = _measure(engine, task, dataset, val)
         record["chosen_on"] = chosen_on
         record["trained_parameters"] = sum(p.numel() for p in method.parameters() if p.requires_grad)
         if best.improved_by(record) and ranks.first:
@@ -174,14 +177,26 @@ def _test(engine: Engine, task: Task, dataset: Dataset, job: Job) -> dict[str, f
     engine.ranks.gather(None)  # the first rank has written the best checkpoint
     _, tensors = patiently(lambda: checkpoint.read(Storage(job.trial)))
     checkpoint.apply(engine.method, tensors, job.trial)
-    return _measure(engine, task, dataset.split("test"), tuple(MASK_METRICS))
+    return _measure(engine, task, dataset, dataset.split("test"), test=True)
 
 
-def _measure(engine: Engine, task: Task, split: DataSplit, names: tuple[str, ...]) -> dict[str, float]:
-    """Prompts for each mask where the task asks for that, else one mask an image by the metrics named."""
+def _measure(engine: Engine, task: Task, dataset: Dataset, split: DataSplit, test: bool = False) -> dict[str, float]:
+    """A split's metrics: the task's, or for the test all that there are."""
     if task.prompted:
         return evaluate_prompts(engine.method, split, engine.device, engine.dtype, engine.ranks)
-    return engine.evaluate(split, names)
+    if task.per_object:
+        repeats, classes = engine.settings.prompts.repeats, dataset.manifest.classes
+        if test:
+            return evaluate_objects(engine, split, repeats, tuple(OBJECT_METRICS), classes)
+        return evaluate_objects(engine, split, min(repeats, VALIDATION_REPEATS), VALIDATION)
+    return engine.evaluate(split, tuple(MASK_METRICS) if test else task.metrics)
+
+
+def _apart(task: Task, manifest: Manifest) -> Apart | None:
+    """Where objects are prompted for: which classes are none."""
+    if not task.per_object:
+        return None
+    return Apart(frozenset(k for k, name in enumerate(manifest.classes) if name == BACKGROUND))
 
 
 class _Best:

@@ -67,7 +67,15 @@ PROMPT_METRICS = _by_name(
     Metric("point_iou", "point IoU", "max", "", "inner point, best of three by predicted IoU"),
     Metric("ranking", "ranking", "max", "", "pairs of outputs that predicted IoU orders rightly; 0.5 is chance"),
 )
-METRICS = MASK_METRICS | PROMPT_METRICS
+#: Of objects that are prompted for one by one, several times each; ``orchestrator.object_scores`` computes them.
+OBJECT_METRICS = _by_name(
+    Metric("object_miou", "mIoU", "max", "", "IoU over prompts, objects and then classes"),
+    Metric("boundary_iou", "bIoU", "max", "", "boundary IoU, as mIoU (Cheng et al., CVPR 2021; 2 % of the diagonal)"),
+    Metric("iou_spread", "spread", "min", "", "standard deviation of IoU over the prompts of an object"),
+    Metric("predicted_miou", "mIoU pred.", "max", "", "mIoU of the best of three by predicted IoU"),
+    Metric("oracle_miou", "mIoU best", "max", "", "mIoU of the best of three by true IoU, which nobody knows"),
+)
+METRICS = MASK_METRICS | PROMPT_METRICS | OBJECT_METRICS
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -18,7 +18,7 @@ from orchestrator.data import catalogue, standin
 from orchestrator.data.ingest import ingest
 from orchestrator.data.reader import Dataset, open_dataset
 from orchestrator.data.schema import ingested_names, load_drawn, load_manifest
-from orchestrator.data.tasks import TASKS, Task
+from orchestrator.data.tasks import TASKS, Task, judged_as
 from orchestrator.data.writer import check_name
 from orchestrator.errors import UserError, unknown
 from orchestrator.job import selection_splits
@@ -84,14 +84,13 @@ def make_plan(
     check_method(settings)
     if dry and is_to_be_drawn(dataset, data):
         root, opened, manifest = data / STAND_IN_FOLDER, None, None
-        task = TASKS[catalogue.CATALOGUE[dataset].task]
+        task = judged_as(catalogue.CATALOGUE[dataset].task, settings.per_object)
     else:
         root, opened = find_data(dataset, data, note)
         manifest = opened.manifest
-        task = TASKS[manifest.task]
+        task = judged_as(manifest.task, settings.per_object)
     check_solved(dataset, task)
-    if task.prompted and not registry.load(method).prompted:
-        raise UserError(f"dataset '{dataset}' has several masks an image, to be prompted for; METHOD=promptable")
+    check_fits(method, dataset, task)
     settings = with_defaults(settings, task, changes)
     if opened:
         _check_data(opened, settings, fetch=not dry)
@@ -125,6 +124,24 @@ def check_solved(dataset: str, task: Task) -> None:
             f"dataset '{dataset}': no method solves task '{task.name}' yet (its masks are {task.coding}); it can be "
             "ingested and read"
         )
+
+
+def check_fits(method: str, dataset: str, task: Task) -> None:
+    """Raise UserError where a method cannot be trained or measured as the task wants it."""
+    if why := misfit(method, task):
+        raise UserError(f"METHOD={method} DATASET={dataset}: {why}")
+
+
+def misfit(method: str, task: Task) -> str:
+    """Why a method does not serve a task; '' where it does."""
+    kind = registry.load(method)
+    if not task.solved:
+        return f"no method solves task '{task.name}' yet"
+    if task.prompted and not kind.prompted:
+        return "the dataset has several masks an image, to be prompted for; METHOD=promptable"
+    if task.per_object and not kind.answers:
+        return "the method draws its own prompts from whole images; the dataset's objects are asked for one by one"
+    return ""
 
 
 def check_run_name(name: str, storage: Storage, continues: bool = False) -> None:

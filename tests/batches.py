@@ -24,3 +24,15 @@ def make_batch(size: int = 4, seed: int = 0, side: int = 256) -> Batch:
         seed=torch.arange(size) + 11 + seed,
         weight=torch.ones(size),
     )
+
+
+def tensors_of(batch: Batch) -> list[torch.Tensor]:
+    """All tensors of a batch, in the order of its fields."""
+    found: list[torch.Tensor] = []
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        found.append(tensor)
+        return tensor
+
+    batch.map(note)
+    return found

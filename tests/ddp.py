@@ -33,7 +33,7 @@ def gradients(name: str, images: int, rank: int, world: int, options: dict[str, 
     )
     whole = make_batch(images)
     ((indices, weights),) = rank_batches(np.arange(images), images, rank, world)
-    part = Batch(**{f.name: getattr(whole, f.name)[torch.from_numpy(indices)] for f in dataclasses.fields(whole)})
+    part = whole.map(lambda tensor: tensor[torch.from_numpy(indices)])
     part = dataclasses.replace(part, weight=torch.from_numpy(weights))
     losses = method.loss(model(part), part)
     method.total(losses).backward()

@@ -11,6 +11,7 @@ B = images, P = prompts an image, T = prompt tokens, D = prompt width, h = w = S
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,8 +22,39 @@ from torch import Tensor
 from methods.backbone.precision import full_precision, working_dtype
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """What the decoder made of P prompts an image."""
+
+    masks: Tensor  #: BxPx4x4hx4w, logits
+    iou: Tensor  #: BxPx4, predicted
+    features: Tensor  #: BxPxNx2x2x2x2xD/8: SAM's upscaled embedding, whose product with a mask's kernel are its logits
+
+    def features_at(self, points: Tensor) -> Tensor:
+        """The upscaled embedding at points BxPxKx2 (x, y, in cells of the masks' grid): BxPxKxD/8, bilinear."""
+        height, width = self.masks.shape[-2:]
+        flat = self.features.flatten(2, -2)
+        low = (points - 0.5).floor()
+        part = points - 0.5 - low
+        found = torch.zeros((), device=points.device)
+        for dy in (0, 1):
+            for dx in (0, 1):
+                x = (low[..., 0] + dx).clamp(0, width - 1).long()
+                y = (low[..., 1] + dy).clamp(0, height - 1).long()
+                share = (part[..., 0] if dx else 1 - part[..., 0]) * (part[..., 1] if dy else 1 - part[..., 1])
+                at = _place(y, x, width // 4)[..., None].expand(-1, -1, -1, flat.shape[-1])
+                found = found + share[..., None] * flat.gather(2, at)
+        return found
+
+
 def decode_prompts(sam: Sam, embedding: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
-    """Mask logits BxPx4x4hx4w and predicted IoU BxPx4 of P prompts an image.
+    """``decode_fully`` without the features: mask logits BxPx4x4hx4w and predicted IoU BxPx4."""
+    decoded = decode_fully(sam, embedding, sparse, dense)
+    return decoded.masks, decoded.iou
+
+
+def decode_fully(sam: Sam, embedding: Tensor, sparse: Tensor, dense: Tensor) -> Decoded:
+    """SAM's mask decoder for P prompts an image.
 
     Args:
         embedding: BxDxhxw, the images'.
@@ -41,7 +73,7 @@ def decode_prompts(sam: Sam, embedding: Tensor, sparse: Tensor, dense: Tensor) -
     features = _upscale(decoder.output_upscaling, source)
     kernels = torch.stack([mlp(hidden[:, :, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=2)
     logits = torch.matmul(features.flatten(2, -2), kernels.transpose(-2, -1))  # BxPx(N 2 2 2 2)x4
-    return _arrange(logits, h, w), decoder.iou_prediction_head(hidden[:, :, 0])
+    return Decoded(_arrange(logits, h, w), decoder.iou_prediction_head(hidden[:, :, 0]), features)
 
 
 def _tokens(feature: Tensor) -> Tensor:
@@ -156,3 +188,10 @@ def _arrange(logits: Tensor, h: int, w: int) -> Tensor:
     b, p, _, k = logits.shape
     grid = logits.view(b, p, h, w, 2, 2, 2, 2, k)  # h w y1 x1 y2 x2
     return grid.permute(0, 1, 8, 2, 4, 6, 3, 5, 7).reshape(b, p, k, 4 * h, 4 * w)
+
+
+def _place(y: Tensor, x: Tensor, w: int) -> Tensor:
+    """Where pixel (x, y) of the 4hx4w masks lies among the features' (h w, 2 2, 2 2)."""
+    patch = (y // 4) * w + x // 4
+    first = (y % 4 // 2) * 2 + x % 4 // 2
+    return (patch * 4 + first) * 4 + (y % 2) * 2 + x % 2

@@ -17,8 +17,8 @@ def mask_losses(kind: str, logits: Tensor, mask: Tensor, weight: Tensor) -> dict
     """The losses of ``kind`` (``bce_iou`` or ``bbce``) by name.
 
     Args:
-        logits: Bx1xSxS.
-        mask: Bx1xSxS, 1 = foreground.
+        logits: BxPxSxS.
+        mask: BxPxSxS, 1 = foreground.
         weight: B, 0 marks filler.
     """
     logits, target = logits.float(), mask.float()
@@ -28,17 +28,17 @@ def mask_losses(kind: str, logits: Tensor, mask: Tensor, weight: Tensor) -> dict
 
 
 def bce(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Binary cross-entropy, mean over pixels and images."""
+    """Binary cross-entropy, mean over pixels, masks and images."""
     per_pixel = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return global_mean(per_pixel.flatten(1).mean(1), weight)
 
 
 def soft_iou(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """mean_b(1 - sum(s g) / (sum(s + g) - sum(s g))), s = sigmoid(logits)."""
+    """mean_bp(1 - sum(s g) / (sum(s + g) - sum(s g))), s = sigmoid(logits)."""
     probability = logits.sigmoid()
-    intersection = (probability * target).flatten(1).sum(1)
-    union = (probability + target).flatten(1).sum(1) - intersection
-    return global_mean(1 - intersection / union, weight)
+    intersection = (probability * target).flatten(2).sum(2)
+    union = (probability + target).flatten(2).sum(2) - intersection
+    return global_mean((1 - intersection / union).mean(1), weight)
 
 
 def balanced_bce(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:

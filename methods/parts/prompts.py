@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from segment_anything.modeling import PromptEncoder, Sam
 from torch import Tensor
 
+from methods.backbone.calls import decode, no_prompt
 from methods.backbone.decoding import decode_prompts
 from methods.backbone.precision import full_precision
 
@@ -41,10 +42,10 @@ class Prompts:
         return Prompts(self.coords[:, :count], self.labels[:, :count])
 
 
-def uniforms(seeds: Tensor, prompts: int, count: int) -> Tensor:
-    """BxPxcount numbers in [0, 1), each image's from its seed (B int64)."""
-    # a stream of its own: the loader draws the image's view from the bare seed
-    streams = [np.random.Generator(np.random.PCG64(np.random.SeedSequence([int(s), 1]))) for s in seeds.tolist()]
+def uniforms(seeds: Tensor, prompts: int, count: int, stream: int = 1) -> Tensor:
+    """BxPxcount numbers in [0, 1), each image's from its seed (B int64); a stream of numbers for each use."""
+    # the loader draws the image's view from the bare seed
+    streams = [np.random.Generator(np.random.PCG64(np.random.SeedSequence([int(s), stream]))) for s in seeds.tolist()]
     return torch.from_numpy(np.stack([r.random((prompts, count), np.float32) for r in streams])).to(seeds.device)
 
 
@@ -94,9 +95,14 @@ def pick(weights: Tensor, u: Tensor, side: int) -> Tensor:
 
     ``u`` (...) in [0, 1) decides which. Where all weights are 0 the answer is the first pixel.
     """
+    return picks(weights, u[..., None], side).squeeze(-2)
+
+
+def picks(weights: Tensor, u: Tensor, side: int) -> Tensor:
+    """``pick`` for N draws of each, u ...xN: ...xNx2."""
     grid = weights.shape[-1]
     total = weights.flatten(-2).float().cumsum(-1)
-    at = torch.searchsorted(total, (u * total[..., -1])[..., None], right=True).squeeze(-1) % (grid * grid)
+    at = torch.searchsorted(total, u * total[..., -1:], right=True) % (grid * grid)
     return torch.stack([at % grid + 0.5, at // grid + 0.5], dim=-1) * (side / grid)
 
 
@@ -147,3 +153,18 @@ def answer(sam: Sam, embedding: Tensor, prompts: Prompts, logits: Tensor | None 
     else:
         dense = sam.prompt_encoder._embed_masks(logits.flatten(0, 1)[:, None]).unflatten(0, logits.shape[:2])
     return decode_prompts(sam, embedding, embed(sam.prompt_encoder, prompts), dense)
+
+
+def ask(sam: Sam, embedding: Tensor, prompts: Prompts | None) -> tuple[Tensor, Tensor]:
+    """``answer``, and without prompts what SAM's decoder says to none: P = 1."""
+    if prompts is not None:
+        return answer(sam, embedding, prompts)
+    masks, iou = decode(sam, embedding, *no_prompt(sam, len(embedding)))
+    return masks[:, None], iou[:, None]
+
+
+def whole_image(valid: Tensor) -> Prompts:
+    """A box around each whole image, of which ``valid`` (Bx2: height, width) is shown: Bx1 prompts."""
+    height, width = valid.unbind(1)
+    box = torch.stack([torch.zeros_like(width), torch.zeros_like(height), width, height], dim=1).float()
+    return box_prompts(box[:, None] + 0.5)

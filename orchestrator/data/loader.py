@@ -6,16 +6,19 @@ import dataclasses
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from methods.base import Batch
 from orchestrator.data.ahead import map_ahead
 from orchestrator.data.layers import Bits
+from orchestrator.data.objects import objects_of
 from orchestrator.data.order import Part, sample_seed
 from orchestrator.data.pixels import place, resize
 from orchestrator.data.prefetch import fetched_ahead
@@ -23,6 +26,7 @@ from orchestrator.data.reader import DataSplit, Sample
 from orchestrator.data.view import random_view
 from orchestrator.errors import UserError
 
+_OBJECTS = 3  #: the stream of random numbers that objects are drawn by
 AHEAD = 2  #: whole batches that are prepared while one is used
 
 
@@ -43,7 +47,8 @@ class Loader:
 
     ``image_size`` is S in pixels; ``resize`` is 'stretch' or 'pad' (SAM's longest side to S, at the top
     left, zeros elsewhere). ``train`` turns on ``augment``: the horizontal flip (p = 0.5), or whole random
-    views with ``masks`` masks each; they depend on seed, epoch and row alone. A decoding error is raised at
+    views with ``masks`` masks each; they depend on seed, epoch and row alone. With ``apart`` the masks are those of
+    ``masks`` of the image's objects, drawn from all of them, and not of all together; what has none gets empty ones. A decoding error is raised at
     the turn of its batch; stopping early leaves no thread.
 
     Threads are quicker at decoding. Views hold Python's lock half of the time, so that beside a GPU
@@ -63,6 +68,7 @@ class Loader:
         augment: str = "flip",
         masks: int = 1,
         processes: int = 0,
+        apart: Apart | None = None,
     ) -> None:
         if resize not in ("stretch", "pad"):
             raise ValueError(f"resize '{resize}': stretch or pad")
@@ -70,7 +76,7 @@ class Loader:
         self.batches, self.seed, self.epoch = list(batches), seed, epoch
         self.train, self.threads = train, threads
         self.augment, self.masks = augment, masks
-        self.processes = processes
+        self.processes, self.apart = processes, apart
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -127,11 +133,39 @@ class Loader:
             bits = _bits(sample)
             image, mask, valid = random_view(sample.image, bits, self.masks, self.image_size, seed)
             return _Ready(image, mask, valid, (height, width), row, seed)
-        valid = valid_size(height, width, self.image_size, self.resize)
-        image, mask = fit(sample.image, sample.mask, self.image_size, valid, self.train and flips(seed))
-        if self.train and self.masks > 1:
+        valid = valid_size(*sample.image.shape[:2], self.image_size, self.resize)
+        flip = self.train and flips(seed)
+        image, mask = fit(sample.image, sample.mask, self.image_size, valid, flip)
+        if self.train and self.apart is not None:
+            mask = self._objects(sample, self.apart, valid, flip, seed)
+        elif self.train and self.masks > 1:
             mask = np.repeat(mask, self.masks, axis=0)
         return _Ready(image, mask, valid, (height, width), row, seed)
+
+    def _objects(
+        self, sample: Sample, apart: Apart, valid: tuple[int, int], flip: bool, seed: int
+    ) -> NDArray[np.uint8]:
+        """The masks PxSxS of some objects of a sample, all different ones first; of those that the input still shows."""
+        rng = np.random.default_rng([seed, _OBJECTS])
+        targets = objects_of(sample, background=apart.background)
+        masks = np.zeros((self.masks, self.image_size, self.image_size), np.uint8)
+        found = 0
+        for number in rng.permutation(len(targets)):
+            mask = targets[number].full(sample.mask.shape)
+            masks[found] = fit_mask(mask.view(np.uint8), self.image_size, valid, flip)
+            found += bool(masks[found].any())
+            if found == self.masks:
+                break
+        for i in range(found, self.masks if found else 0):
+            masks[i] = masks[i - found]
+        return masks
+
+
+@dataclass(frozen=True)
+class Apart:
+    """An image's objects are asked for one by one."""
+
+    background: frozenset[int] = frozenset()  #: classes that are no object
 
 
 @dataclass(frozen=True)
@@ -141,21 +175,23 @@ class PackedBatch(Batch):
     masks: int = 1
 
     def to(self, device: torch.device | str) -> Batch:
-        moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in dataclasses.fields(Batch)}
+        moved = self.map(lambda tensor: tensor.to(device, non_blocking=True))
         bits = torch.arange(8, dtype=torch.uint8, device=device)[:, None, None]
-        planes = (moved["mask"][:, :, None] >> bits).bitwise_and_(1).flatten(1, 2)
-        return Batch(**{**moved, "mask": planes[:, : self.masks]})
+        planes = (moved.mask[:, :, None] >> bits).bitwise_and_(1).flatten(1, 2)
+        return Batch(**{**_fields(moved), "mask": planes[:, : self.masks]})
 
     def pin_memory(self) -> PackedBatch:
         """A copy from which a GPU fetches without waiting."""
-        pinned = {f.name: getattr(self, f.name).pin_memory() for f in dataclasses.fields(Batch)}
-        return PackedBatch(**pinned, masks=self.masks)
+        return self.map(Tensor.pin_memory)
 
 
 def _packed(batch: Batch) -> PackedBatch:
-    fields = {f.name: getattr(batch, f.name) for f in dataclasses.fields(Batch)}
-    mask = torch.from_numpy(np.packbits(fields["mask"].numpy(), axis=1, bitorder="little"))
-    return PackedBatch(**{**fields, "mask": mask}, masks=batch.mask.shape[1])
+    mask = torch.from_numpy(np.packbits(batch.mask.numpy(), axis=1, bitorder="little"))
+    return PackedBatch(**{**_fields(batch), "mask": mask}, masks=batch.mask.shape[1])
+
+
+def _fields(batch: Batch) -> dict[str, Any]:
+    return {f.name: getattr(batch, f.name) for f in dataclasses.fields(Batch)}
 
 
 class _Numbered(Dataset[Batch | UserError]):
@@ -208,16 +244,21 @@ def fit(
     image: NDArray[np.uint8], mask: NDArray[np.uint8], side: int, valid: tuple[int, int], flip: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """HxWx3 and HxW, resized to ``valid`` and placed at the top left: 3xSxS (bilinear) and 1xSxS (nearest)."""
-    height, width = valid
-    picture = resize(image, height, width)
-    ground = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+    picture = resize(image, *valid)
     if flip:
-        picture, ground = picture[:, ::-1], ground[:, ::-1]
+        picture = picture[:, ::-1]
     placed = np.zeros((3, side, side), dtype=np.uint8)
     place(np.ascontiguousarray(picture), placed)
-    below = np.zeros((1, side, side), dtype=np.uint8)
-    below[0, :height, :width] = ground
-    return placed, below
+    return placed, fit_mask(mask, side, valid, flip)[None]
+
+
+def fit_mask(mask: NDArray[np.uint8], side: int, valid: tuple[int, int], flip: bool) -> NDArray[np.uint8]:
+    """HxW, resized to ``valid`` (nearest) and placed at the top left of SxS."""
+    height, width = valid
+    ground = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+    below = np.zeros((side, side), dtype=np.uint8)
+    below[:height, :width] = ground[:, ::-1] if flip else ground
+    return below
 
 
 def _collate(samples: list[_Ready], weights: NDArray[np.float32]) -> Batch:

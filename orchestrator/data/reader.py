@@ -59,10 +59,17 @@ class DataSplit:
 
     def read(self, i: int) -> Sample:
         """Row ``i``, decoded."""
+        return self._read(i, with_image=True)
+
+    def truth(self, i: int) -> Sample:
+        """Row ``i`` but for its image, which is 0x0x3: its masks, and what is known of their objects."""
+        return self._read(i, with_image=False)
+
+    def _read(self, i: int, with_image: bool) -> Sample:
         shard, row = self._at(i)
-        entry = shard.row(row, _DECODED)
+        entry = shard.row(row, _DECODED if with_image else _TRUTH)
         try:
-            image = decode_image(entry["image"])
+            image = decode_image(entry["image"]) if with_image else np.zeros((0, 0, 3), np.uint8)
             ground = _ground(entry)
         except BadImage as error:
             raise shard.broken(f"the row of '{entry['id']}' cannot be decoded: {error}") from error
@@ -162,7 +169,8 @@ class DataSplit:
 
 
 _MASK = ("id", "mask", "coding", "foreground_above", "height", "width")
-_DECODED = (*_MASK, "group", "image", "layers", "objects", "frame")
+_TRUTH = (*_MASK, "group", "layers", "objects", "frame")
+_DECODED = (*_TRUTH, "image")
 
 
 def _ground(entry: dict[str, Any]) -> Ground:

@@ -15,12 +15,23 @@ class Task:
     mode: str  #: 'max' or 'min'
     loss: str = "bce_iou"  #: or 'bbce' (balanced cross-entropy)
     prompted: bool = False  #: measured by prompts for each of an image's masks
+    per_object: bool = False  #: objects are prompted for one by one: trained and measured as ``OBJECTS``
     coding: str = "binary"  #: of its masks: one of ``data.codings.CODINGS``
     solved: bool = True  #: whether a method here solves it; else it is ingested and read, no more
 
 
 #: What a binary mask is measured by where the papers have nothing of their own.
 _OVERLAP = ("mdice", "miou")
+
+
+#: How whoever is prompted for single objects is judged, whatever the data set.
+OBJECTS = Task(
+    "objects",
+    ("object_miou", "boundary_iou", "iou_spread", "predicted_miou", "oracle_miou"),
+    "object_miou",
+    "max",
+    per_object=True,
+)
 
 
 def _later(name: str, coding: str) -> Task:
@@ -38,15 +49,22 @@ TASKS = {
         Task("anomaly", _OVERLAP, "miou", "max"),
         Task("video", _OVERLAP, "miou", "max"),
         Task("promptable", ("box_iou", "point_iou", "ranking"), "box_iou", "max", prompted=True, coding="layers"),
-        _later("parts", "classes"),
+        Task("parts", OBJECTS.metrics, OBJECTS.objective, OBJECTS.mode, coding="classes", per_object=True),
         _later("semantic", "classes"),
-        _later("instances", "instances"),
+        Task("instances", OBJECTS.metrics, OBJECTS.objective, OBJECTS.mode, coding="instances", per_object=True),
         _later("referring", "instances"),
         _later("panoptic", "panoptic"),
+        OBJECTS,
     )
 }
 
 
+def judged_as(name: str, per_object: bool) -> Task:
+    """How a data set of a task is trained and measured on, where objects may be asked for one by one."""
+    task = TASKS[name]
+    return OBJECTS if per_object or task.per_object else task
+
+
 def of_coding(coding: str) -> list[str]:
     """The tasks that a folder with masks of this coding may be ingested for."""
-    return [name for name, task in TASKS.items() if task.coding == coding and not task.prompted]
+    return [name for name, task in TASKS.items() if task.coding == coding and not task.prompted and task is not OBJECTS]

@@ -77,7 +77,7 @@ def test_wiring_is_the_published_one(batch: Batch, vit_t: Sam) -> None:
     x = normalise(vit_t, batch.image)
     with torch.inference_mode():
         expected = reference_embedding(state, vit_t, x)
-        torch.testing.assert_close(method.embed(x), expected, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(method.encode(x), expected, rtol=1e-3, atol=1e-3)
         plain = encode(vit_t.image_encoder, x)
     assert (expected - plain).abs().max() > 0.1, "the prompts must matter for this test to mean anything"
 
@@ -108,7 +108,7 @@ def test_per_token_order_is_another_function(batch: Batch, vit_t: Sam) -> None:
     per_token = SamAdapter(build("vit_t"), Options(embedding_order="per_token"))
     x = normalise(vit_t, batch.image)
     with torch.inference_mode():
-        assert not torch.allclose(published.embed(x), per_token.embed(x), atol=1e-4)
+        assert not torch.allclose(published.encode(x), per_token.encode(x), atol=1e-4)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.25, 0.5])
