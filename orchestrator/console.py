@@ -14,7 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.data import standin
+from orchestrator.data.catalogue import CATALOGUE
+from orchestrator.data.standin import official
 from orchestrator.metrics import METRICS
 from orchestrator.plan import Plan
 from orchestrator.results import Row
@@ -170,9 +171,11 @@ class EpochView:
 def announce(plan: Plan, data: str, console: Console) -> None:
     """Say loudly what a reader of the numbers must know: stand-in data, random weights."""
     if plan.stand_in:
+        entry = CATALOGUE.get(plan.settings.dataset)
+        shown = official.domain(entry.layout if entry else "", plan.task.name)
         text = (
             f"{plan.settings.dataset} has not been ingested under {data}. This run uses built-in procedural "
-            f"{standin.domain(plan.task.name)} pictures: NOT comparable with the paper.\nThe real set: samsweep ingest "
+            f"{shown} pictures: NOT comparable with the paper.\nThe real set: samsweep ingest "
             f"{plan.settings.dataset} --source DIR --out {data}"
         )
         console.print(Panel(text, title="STAND-IN", border_style="red", title_align="left"))

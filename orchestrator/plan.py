@@ -14,10 +14,11 @@ from methods import registry
 from methods.backbone.build import SIZES
 from orchestrator.build import check_method, starts_random
 from orchestrator.config import Settings, make_settings
-from orchestrator.data import catalogue, standin
+from orchestrator.data import catalogue
 from orchestrator.data.ingest import ingest
 from orchestrator.data.reader import Dataset, open_dataset
 from orchestrator.data.schema import ingested_names, load_drawn, load_manifest
+from orchestrator.data.standin import official
 from orchestrator.data.tasks import TASKS, Task, judged_as
 from orchestrator.data.writer import check_name
 from orchestrator.errors import UserError, unknown
@@ -193,8 +194,9 @@ def is_to_be_drawn(dataset: str, data: Storage) -> bool:
 
 
 def make_stand_in(dataset: str, root: Storage) -> None:
-    """Draw the stand-in of a catalogued data set's domain and ingest it like any folder of images."""
-    task = catalogue.CATALOGUE[dataset].task
+    """Draw the stand-in of a catalogued data set's domain and ingest it like the real one, or like any folder."""
+    entry = catalogue.CATALOGUE[dataset]
     with TemporaryDirectory(prefix="samsweep-") as folder:
-        standin.write_folders(standin.domain(task), Path(folder), STAND_IN_TRAIN, STAND_IN_TEST, STAND_IN_SEED)
-        ingest(dataset, Path(folder), root, layout="folders", task=task, stand_in=True, replace=True)
+        counts = STAND_IN_TRAIN, STAND_IN_TEST
+        layout = official.write(entry.layout, entry.task, Path(folder), *counts, STAND_IN_SEED)
+        ingest(dataset, Path(folder), root, layout=layout, task=entry.task, stand_in=True, replace=True)

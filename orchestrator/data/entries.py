@@ -98,6 +98,13 @@ ENTRIES = (
         metrics=_MIOU,
     ),
     Entry(
+        "mapillary_signs", "Signs of Mapillary Vistas", "instances", "mapillary_signs", 18000, 2000, 20,
+        "https://www.mapillary.com/dataset/vistas", "own research licence, with registration",
+        "a substitute for the banners of arXiv 2403.09199, which are not public: banners, billboards and shop signs, "
+        "no traffic signs; version 2.0 or 1.2; official val as test; a picture without a sign has an empty mask",
+        metrics=_MIOU,
+    ),
+    Entry(
         "cityscapes", "Cityscapes", "semantic", "cityscapes", 2975, 500, 20,
         "https://www.cityscapes-dataset.com", "own licence, non-commercial, with registration",
         "official val as test: the labels of test are not public",

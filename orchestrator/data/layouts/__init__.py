@@ -14,6 +14,7 @@ from orchestrator.data.layouts.panoptic import ADE20K_PANOPTIC, COCO_PANOPTIC
 from orchestrator.data.layouts.plates import PLATES
 from orchestrator.data.layouts.polyp import KVASIR, KVASIR900
 from orchestrator.data.layouts.shadow import ISTD, SBU
+from orchestrator.data.layouts.signs import MAPILLARY_SIGNS
 from orchestrator.data.layouts.street import CAMVID, CITYSCAPES, DENSEPASS, WILDPASS
 from orchestrator.data.layouts.video import DAVIS2016, REFDAVIS17, REFERYOUTUBE
 
@@ -30,6 +31,7 @@ LAYOUTS: dict[str, Layout] = {
         KVASIR900,
         CELEBAMASK,
         PLATES,
+        MAPILLARY_SIGNS,
         CITYSCAPES,
         CAMVID,
         DENSEPASS,

@@ -8,6 +8,14 @@ They imitate the difficulty of a domain, not its pictures, and no number measure
   no shadow distract.
 - ``polyp``: a wall of tissue with folds, vessels, highlights and black corners, and on it a bump of its colour.
 - ``binary``: a coloured textured shape on textured ground, for anything else.
+
+Where a data set has many masks a picture, it is drawn in its own layout, by a module beside this one; ``official.py``
+lists them:
+
+- ``faces``: portraits with nested parts, as CelebAMask-HQ lies on disk. Colour alone does not tell the parts.
+- ``nuclei``: cells of one kind, which may touch, as DSB 2018.
+- ``cars``: cars from behind, each with a plate and with things that look like one, in Pascal VOC's boxes.
+- ``signs``: streets with billboards, shop signs and banners, as Mapillary Vistas.
 """
 
 from __future__ import annotations
@@ -25,7 +33,7 @@ from orchestrator.data.standin.fields import Rng, Shape
 from orchestrator.errors import unknown
 
 SIDES = (224, 320)  # pixels; both sides are drawn from this range where no size is asked for
-_TEST_FROM = 50_000  # test images have indices from here on: more training images leave the test split as it is
+TEST_FROM = 50_000  #: test images have indices from here on: more training images leave the test split as it is
 
 TASKS: dict[str, Callable[[Rng, Shape], scenes.Scene]] = {
     "camouflage": scenes.camouflage,
@@ -33,6 +41,11 @@ TASKS: dict[str, Callable[[Rng, Shape], scenes.Scene]] = {
     "polyp": scenes.polyp,
     "binary": scenes.binary,
 }
+
+
+def indices(train: int, test: int) -> list[int]:
+    """The pictures of a set, those to train on first."""
+    return [*range(train), *range(TEST_FROM, TEST_FROM + test)]
 
 
 def domain(task: str) -> str:
@@ -66,7 +79,7 @@ def draw(task: str, seed: int, index: int, size: Shape | None = None) -> tuple[N
 
 def write_folders(task: str, root: Path, train: int, test: int, seed: int) -> None:
     """Write train/images/*.jpg, train/masks/*.png (0 or 255) and the same under test/: the ``folders`` layout."""
-    for split, first, count in (("train", 0, train), ("test", _TEST_FROM, test)):
+    for split, first, count in (("train", 0, train), ("test", TEST_FROM, test)):
         for kind in ("images", "masks"):
             (root / split / kind).mkdir(parents=True, exist_ok=True)
         for index in range(first, first + count):

@@ -37,7 +37,7 @@ def cloud(rng: Rng, shape: Shape, pixels: float, slope: float = 2.5, stretch: fl
     coarse = (-(-shape[0] // step), -(-shape[1] // step))
     wave = np.float32(pixels / step)
     field = _spectrum(rng, coarse, stretch, lambda f: (1 + (f * wave) ** 2) ** np.float32(-slope / 2))
-    return field if step == 1 else _upsample(field, shape)
+    return field if step == 1 else upsample(field, shape)
 
 
 def grid(shape: Shape, step: int = 1) -> tuple[Field, Field]:
@@ -47,7 +47,8 @@ def grid(shape: Shape, step: int = 1) -> tuple[Field, Field]:
     return (y - shape[0] / 2) / short, (x - shape[1] / 2) / short
 
 
-def _upsample(field: Field, shape: Shape) -> Field:
+def upsample(field: Field, shape: Shape) -> Field:
+    """A field drawn on a coarser grid, HxW."""
     grown = Image.fromarray(field).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
     return np.asarray(grown, dtype=np.float32)
 
@@ -96,7 +97,7 @@ def animal(rng: Rng, shape: Shape) -> Field:
         ]
     soft = 0.15 * fat  # smooth union: joints without creases
     joined = -soft * np.log(sum(np.exp(np.clip(-part / soft, -60, 60)) for part in parts))
-    return _fit(_upsample((joined + 0.004 * band(rng, y.shape, 24)).astype(np.float32), shape))
+    return _fit(upsample((joined + 0.004 * band(rng, y.shape, 24)).astype(np.float32), shape))
 
 
 def blob(rng: Rng, shape: Shape, lumps: float = 0.14) -> Field:
@@ -110,7 +111,7 @@ def blob(rng: Rng, shape: Shape, lumps: float = 0.14) -> Field:
     angle = np.arctan2(v, u)
     rim = sum(lumps / k * rng.uniform(-1, 1) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4, 5))
     distance = np.hypot(u, v / aspect) / (radius * (1 + rim)) - 1
-    return _fit(_upsample(np.asarray(distance, dtype=np.float32), shape))
+    return _fit(upsample(np.asarray(distance, dtype=np.float32), shape))
 
 
 def sample(tile: Field, y: Field, x: Field) -> Field:
