@@ -11,11 +11,11 @@ Code: tianrun-chen/SAM-Adapter-PyTorch, whose wiring, names and initialisation t
     L      = BCE + IoU (camouflage, polyps), balanced BCE (shadows)
 
 No prompt (but the batch's, where objects are prompted for), single mask. Trained: prompt generator, mask decoder,
-and SAM's ``no_mask_embed`` as in the published code. One surprise is followed by default: its ``init_embeddings`` reshapes Bxhxwx C to BxCxhw
-without a transpose, so that F_pe of a token is a fixed mixture of tokens and channels
-(``embedding_order=per_token`` is the formula as written). Two differences are on purpose:
-``no_mask_embed`` and the positional matrix start from SAM's checkpoint (there a name mismatch leaves them
-random), and heads that never get a gradient are not called trained.
+and SAM's ``no_mask_embed`` as in the published code. One surprise is followed by default: its ``init_embeddings``
+reshapes Bxhxwx C to BxCxhw without a transpose, so that F_pe of a token is a fixed mixture of tokens and channels
+(``embedding_order=per_token`` is the formula as written). Two differences are on purpose: ``no_mask_embed`` and the
+positional matrix start from SAM's checkpoint (there a name mismatch leaves them random), and heads that never get a
+gradient are not called trained.
 """
 
 from __future__ import annotations

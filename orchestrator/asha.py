@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler
 
-from orchestrator.rungs import FACTOR, FIRST, grace, rungs
+from orchestrator.rungs import FACTOR, FIRST, KNOWN, grace, rungs
 from orchestrator.study import Past
 from orchestrator.trial import name_of
 
@@ -16,16 +16,23 @@ from orchestrator.trial import name_of
 class Asha(ASHAScheduler):
     """ASHA that never cuts the first trial, which is the method's defaults: what the others are held against.
 
-    Nor does it cut a trial that is gone on with at an epoch that lies behind it.
+    Nor does it cut where fewer than ``rungs.KNOWN`` trials have been before, since the better half of two is chance,
+    nor a trial that is gone on with at an epoch that lies behind it.
     """
 
     reached: Mapping[str, int] = MappingProxyType({})  #: the last known epoch of the trials that are gone on with
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        before = self._been_at(result["epoch"])
         decision: str = super().on_trial_result(controller, trial, result)
         name = name_of(trial)
-        passed = name == FIRST or result["epoch"] < self.reached.get(name, 0)
+        passed = name == FIRST or before < KNOWN or result["epoch"] < self.reached.get(name, 0)
         return self.CONTINUE if passed else decision
+
+    def _been_at(self, epoch: int) -> int:
+        """How many trials were compared at the rung that an epoch is, so far; enough where it is none."""
+        rungs = [recorded for bracket in self._brackets for rung, recorded in bracket._rungs if rung == epoch]
+        return len(rungs[0]) if rungs else KNOWN
 
     def remember(self, past: Past, mode: str) -> None:
         """Fill the rungs with what a trial of an earlier process reached."""

@@ -128,7 +128,7 @@ class _Asked:
         several = not set(names) <= {*VALIDATION, "boundary_iou"}
         rows: list[dict[str, float]] = []
         for start in range(0, len(self.coords), AT_ONCE):
-            prompts = self._prompts(self.coords[start : start + AT_ONCE]).to(embedding.device)
+            prompts = self._prompts(self.coords[start : start + AT_ONCE], embedding.device)
             masks, iou = method.answer(embedding, replace(self.image, prompts=prompts))
             if not torch.isfinite(masks).all():
                 raise NotFinite("the predicted masks are not finite; try a lower train.lr")
@@ -142,9 +142,9 @@ class _Asked:
                 values["iou_spread"] = float(np.std([row["object_miou"] for row in own], ddof=1))
             yield Scored(target.category, values)
 
-    def _prompts(self, coords: NDArray[np.float64]) -> P.Prompts:
+    def _prompts(self, coords: NDArray[np.float64], device: torch.device) -> P.Prompts:
         """1xPxTx2, as SAM wants points (with the token that is no point) and boxes."""
-        there = torch.from_numpy(coords.astype(np.float32))[None]
+        there = torch.from_numpy(coords.astype(np.float32))[None].to(device)
         return P.point_prompts(there[:, :, 0]) if there.shape[2] == 1 else P.box_prompts(there.flatten(2))
 
     def _score(
@@ -182,7 +182,7 @@ def _boxes(target: Target, rng: np.random.Generator, count: int, jitter: float) 
     """``count`` boxes whose corners deviate by ``jitter`` of the sides: countx2x2."""
     y0, x0, y1, x1 = target.box
     noise = np.clip(rng.normal(0, jitter, (count, 2, 2)), -2 * jitter, 2 * jitter)
-    return np.array([[x0, y0], [x1, y1]]) + noise * np.array([x1 - x0, y1 - y0])
+    return np.asarray([[x0, y0], [x1, y1]], np.float64) + noise * np.asarray([x1 - x0, y1 - y0], np.float64)
 
 
 def boundary(mask: NDArray[np.bool_], thick: int) -> NDArray[np.bool_]:

@@ -32,6 +32,7 @@ class RunFile:
     trials: int
     warm_start: str = "off"  #: what was asked for; sweeps from before there was one had none
     warm: list[dict[str, Any]] = field(default_factory=list)  #: what was taken: ``warm.WarmPoint``
+    lessons: list[dict[str, Any]] = field(default_factory=list)  #: what the sampler learned from: ``sampler.Lesson``
     objectives: list[str] = field(default_factory=lambda: ["quality"])
     version: int = VERSION
 

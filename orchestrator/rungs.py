@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 FACTOR = 2  #: a trial must be in the better 1/FACTOR of those at its rung
+KNOWN = 3  #: trials that must have been at a rung before one is cut there
 FIRST = "000"  #: the first trial, the method's defaults, is never cut
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.trial import FixedTrial
 
 from orchestrator.config import Settings
 from orchestrator.errors import UserError
@@ -53,6 +56,21 @@ class Space:
         """What to try before the sampler has a say: every point of a finite space, else the defaults."""
         default = self.default_point()
         return self.all_points() or ([default] if default is not None else [])
+
+    def distributions(self, points: Iterable[Mapping[str, Any]]) -> dict[str, BaseDistribution]:
+        """The dimensions that are asked for at the defaults or at any of some points, as Optuna has them."""
+        found: dict[str, BaseDistribution] = {}
+        for point in ({}, *points):
+            trial = FixedTrial({**self.settings, **self._steering(point), **point})
+            self(trial)
+            found |= trial.distributions
+        return found
+
+    def _steering(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """The defaults of what only steers the function."""
+        recorder = _Defaults({**self.settings, **point})
+        self(recorder)
+        return {name: value for name, value in recorder.point.items() if name not in self.settings}
 
     def describe(self) -> list[str]:
         """Its dimensions, as they are asked for when everything has its default: name, kind, range."""

@@ -19,6 +19,7 @@ from ray.tune.search.optuna import OptunaSearch
 from orchestrator.errors import UserError
 from orchestrator.objectives import QUALITY
 from orchestrator.results import trial_name
+from orchestrator.sampler import Lesson, Tpe
 from orchestrator.space import TRIAL, Space
 from orchestrator.trial import METRIC
 from orchestrator.warm import WarmPoint
@@ -57,6 +58,7 @@ class StudySearch(OptunaSearch):
     Args:
         mode: quality's, 'max' or 'min'.
         warm: what is tried right after the defaults.
+        lessons: what the sampler knows from other studies.
         objectives: quality, and costs beside it, each the smaller the better. With these, Optuna takes no
             intermediate values, and whoever runs the trials must not cut them short.
         ended: the trials that have rows, by name; where the study has them RUNNING, they are told now. All
@@ -77,6 +79,7 @@ class StudySearch(OptunaSearch):
         ended: Mapping[str, Ended] | None = None,
         warm: Sequence[WarmPoint] = (),
         objectives: Sequence[str] = (QUALITY,),
+        lessons: Sequence[Lesson] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.journal, self._base_seed, self.objectives = journal, seed, tuple(objectives)
@@ -84,12 +87,11 @@ class StudySearch(OptunaSearch):
             space=space,
             metric=METRIC,  # a list's names Tune would want in each result; costs are known at the end
             mode=mode,
-            sampler=optuna.samplers.TPESampler(
-                seed=seed,
-                multivariate=True,
-                group=True,
-                constant_liar=True,  # what runs beside counts as bad, so that no two try the same
-                n_startup_trials=startup_trials(trials, len(warm)),
+            sampler=Tpe(
+                seed,
+                startup_trials(trials, len(warm) + len(lessons)),
+                lessons,
+                space.distributions(lesson.params for lesson in lessons),
             ),
             study_name=study,
             storage=open_journal(journal),
@@ -213,12 +215,12 @@ def open_journal(path: Path) -> JournalStorage:
     return JournalStorage(JournalFileBackend(str(path)))
 
 
-def startup_trials(trials: int, warm: int = 0) -> int:
+def startup_trials(trials: int, known: int = 0) -> int:
     """How many trials must be over before TPE takes over from chance: a third, Optuna's own 10 at most.
 
-    None needs to be drawn at random where there are ``warm`` points: these and the defaults are enough.
+    None needs to be drawn at random where something is ``known`` from other studies.
     """
-    return min(10, max(2, trials // 3), *([1 + warm] if warm else []))
+    return 1 if known else min(10, max(2, trials // 3))
 
 
 def epochs_of(trial: FrozenTrial) -> dict[int, float]:

@@ -25,6 +25,7 @@ from orchestrator.plan import Plan
 from orchestrator.ray_storage import ray_storage
 from orchestrator.recorder import Recorder, StopAtFault, Watcher
 from orchestrator.results import Row, from_record, read_rows
+from orchestrator.sampler import Lesson
 from orchestrator.slots import FOLDER as SLOTS
 from orchestrator.slots import Slots
 from orchestrator.space import Space
@@ -57,6 +58,7 @@ def run_sweep(
     watcher: Watcher,
     warm: Sequence[WarmPoint] = (),
     objectives: Sequence[str] = (QUALITY,),
+    lessons: Sequence[Lesson] = (),
     work: Work = run_job,
 ) -> Outcome:
     """Run ``trials`` trials and write a row for each; or, of a sweep that was cut off, those that have none yet.
@@ -67,6 +69,7 @@ def run_sweep(
         at_once: as many trials run side by side; they must fit on the cluster.
         log: a local folder for Ray's own files.
         warm: what is tried right after the defaults.
+        lessons: what the sampler knows from other studies.
         objectives: of the search, quality first (``objectives.parse``).
         work: what the workers do for a trial.
 
@@ -88,6 +91,7 @@ def run_sweep(
         ended={row.trial: Ended(row.status, row.best, costs(row, objectives)) for row in rows},
         warm=warm,
         objectives=objectives,
+        lessons=lessons,
     )
     at_once = max(1, min(at_once, trials - len(rows)))
     slots = Slots(plan.name, run / SLOTS, mailbox, at_once, work)

@@ -18,11 +18,13 @@ from orchestrator.leaderboard import rank
 from orchestrator.plan import Plan
 from orchestrator.results import read_rows, trial_name
 from orchestrator.runfile import RunFile
+from orchestrator.sampler import Lesson
 from orchestrator.space import Space
 from orchestrator.storage import Storage
 
 AUTO, OFF = "auto", "off"
-SHARE, MOST = 3, 5  #: at most one trial in so many starts from a point of another study, and so many in all
+SHARE, MOST = 3, 1  #: at most one trial in so many starts from a point of another study, and so many in all
+STUDIES, GOOD = 3, 0.1  #: the sampler learns from so many studies, and takes this share of each one's trials for good
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,24 @@ class Study:
         objective = self.rows[0]["objective"] if self.rows else None
         return self.begun.method != plan.settings.method, objective != plan.task.objective
 
+    def lessons(self, space: Space) -> list[Lesson]:
+        """Where its trials were in ``space``, best first, the first tenth of them good; cut ones are not."""
+        found: list[tuple[tuple[bool, float, str], dict[str, Any]]] = []
+        for row in self.rows:
+            value = math.nan if row["best"] is None else row["best"]
+            point = space.point_of(self._told(row))
+            if row["status"] in ("completed", "pruned") and math.isfinite(value) and point:
+                at = {key: known for key, known in self._told(row).items() if key in point}
+                order = (row["status"] == "pruned", *rank(self.begun.direction, value, row["trial"]))
+                found += [(order, at)] if at else []
+        found.sort(key=lambda one: one[0])
+        good = math.ceil(GOOD * len(found))
+        return [Lesson(self.name, order[2], at, i < good) for i, (order, at) in enumerate(found)]
+
+    def _told(self, row: dict[str, Any]) -> dict[str, Any]:
+        """What a trial of it was asked to be: what the user fixed there, and what was chosen."""
+        return {key: row["settings"][key] for key in self.begun.changes} | dict(row["choices"])
+
     def points(self, space: Space) -> list[WarmPoint]:
         """What it found better than the defaults, best first, as points of ``space``."""
         done = [
@@ -67,7 +87,7 @@ class Study:
         ]
         found = []
         for row in sorted(done, key=lambda row: rank(self.begun.direction, row["best"], row["trial"])):
-            told = {key: row["settings"][key] for key in self.begun.changes} | row["choices"]
+            told = self._told(row)
             point = space.point_of(told)
             if point == space.default_point():
                 break
@@ -79,7 +99,7 @@ class Study:
 
 
 def warm_points(plan: Plan, space: Space, trials: int, wanted: str) -> tuple[list[WarmPoint], list[str]]:
-    """Where the trials after the defaults start from: at most a third of all ``trials`` and five, and remarks.
+    """Where the trial after the defaults starts from, where there are three ``trials`` at least, and remarks.
 
     The best of each study come first, the nearest study's before the others', then their second best, and so on.
 
@@ -102,6 +122,18 @@ def warm_points(plan: Plan, space: Space, trials: int, wanted: str) -> tuple[lis
         if found and found.point not in [point.point for point in distinct]:
             distinct.append(found)
     return distinct[:most], remarks
+
+
+def lessons_of(plan: Plan, space: Space, wanted: str) -> list[Lesson]:
+    """What the sampler may know from the nearest ``STUDIES`` studies, or those named. ``wanted`` as in ``warm_points``.
+
+    Raises:
+        UserError: as ``warm_points``.
+    """
+    if wanted == OFF or space.all_points():
+        return []
+    studies = _named(plan.storage, wanted, space)[0] if wanted != AUTO else _related(plan)[0][:STUDIES]
+    return [lesson for study in studies for lesson in study.lessons(space)]
 
 
 def _named(storage: Storage, wanted: str, space: Space) -> tuple[list[Study], list[str]]:
@@ -145,11 +177,12 @@ def _read(storage: Storage, name: str, begun: RunFile) -> Study:
     return Study(name, begun, tuple(row for row in read_rows(storage, name) if row["status"] != "stopped"))
 
 
-def words(points: Sequence[WarmPoint]) -> str:
+def words(points: Sequence[WarmPoint], lessons: Sequence[Lesson]) -> str:
     """What was taken, in one line."""
+    told = [f"{point.source} is tried first" for point in points]
     counts: dict[str, int] = {}
-    for point in points:
-        counts[point.run] = counts.get(point.run, 0) + 1
-    told = ", ".join(f"{count} of {run}" for run, count in counts.items())
-    what = "1 point" if len(points) == 1 else f"{len(points)} points"
-    return f"warm start: {what} ({told}); WARM_START=off leaves them out"
+    for lesson in lessons:
+        counts[lesson.run] = counts.get(lesson.run, 0) + 1
+    learned = ", ".join(f"{count} of {run}" for run, count in counts.items())
+    told += [f"the sampler knows {len(lessons)} trials ({learned})"] if lessons else []
+    return f"warm start: {'; '.join(told)}; WARM_START=off leaves that out"

@@ -124,6 +124,7 @@ def _sweep(
     from orchestrator import runfile
     from orchestrator.alive import Heartbeat
     from orchestrator.console import SweepView
+    from orchestrator.sampler import Lesson
     from orchestrator.space import Space
     from orchestrator.storage import Storage
     from orchestrator.sweep import best_row, run_sweep, trials_of
@@ -151,9 +152,9 @@ def _sweep(
     )
     with session as ray, Heartbeat(plan.run):
         at_once = min(ray.capacity.concurrent(ray.plan.settings.train), a.at_once or trials)
-        points = [WarmPoint(**point) for point in now.warm]
+        points, lessons = [WarmPoint(**p) for p in now.warm], [Lesson(**one) for one in now.lessons]
         with SweepView(ray.plan, trials, ray.screen, done, at_once) as view:
-            outcome = run_sweep(ray.plan, trials, fixed, at_once, ray.folder, view, points, now.objectives)
+            outcome = run_sweep(ray.plan, trials, fixed, at_once, ray.folder, view, points, now.objectives, lessons)
         best = None if outcome.interrupted else best_row(outcome.rows, plan.task.mode)
         seeds = seeds_on(a, ray) if a.seeds and best else None
     return finish(plan, outcome.rows, a, outcome.interrupted, seeds, tell, now.objectives)
@@ -165,13 +166,16 @@ def _search(a: argparse.Namespace, plan: Any, space: Any, trials: int, begun: Ru
 
     if begun:
         wanted = objectives.parse(a.objectives) if a.objectives is not None else begun.objectives
-        return {"warm_start": a.warm_start or begun.warm_start, "warm": begun.warm, "objectives": list(wanted)}
+        kept = {"warm": begun.warm, "lessons": begun.lessons}
+        return {"warm_start": a.warm_start or begun.warm_start, **kept, "objectives": list(wanted)}
     wanted = objectives.parse(a.objectives or objectives.QUALITY)
     start = a.warm_start or warm.AUTO
     points, remarks = warm.warm_points(plan, space, trials, start)
-    for line in [*remarks, *([warm.words(points)] if points else [])]:
+    lessons = [] if len(wanted) > 1 else warm.lessons_of(plan, space, start)  # good is good in one sense only
+    for line in [*remarks, *([warm.words(points, lessons)] if points or lessons else [])]:
         notes().print(line, style="dim", soft_wrap=True)
-    return {"warm_start": start, "warm": [point.to_json() for point in points], "objectives": list(wanted)}
+    taken = {"warm": [point.to_json() for point in points], "lessons": [one.to_json() for one in lessons]}
+    return {"warm_start": start, **taken, "objectives": list(wanted)}
 
 
 def _wanted(a: argparse.Namespace, begun: RunFile | None) -> int:

@@ -46,10 +46,10 @@ class Loader:
     """Iterates over ``methods.base.Batch``, one for each entry of ``batches``.
 
     ``image_size`` is S in pixels; ``resize`` is 'stretch' or 'pad' (SAM's longest side to S, at the top
-    left, zeros elsewhere). ``train`` turns on ``augment``: the horizontal flip (p = 0.5), or whole random
-    views with ``masks`` masks each; they depend on seed, epoch and row alone. With ``apart`` the masks are those of
-    ``masks`` of the image's objects, drawn from all of them, and not of all together; what has none gets empty ones. A decoding error is raised at
-    the turn of its batch; stopping early leaves no thread.
+    left, zeros elsewhere). ``train`` turns on ``augment``: nothing, the horizontal flip (p = 0.5), or whole
+    random views with ``masks`` masks each; they depend on seed, epoch and row alone. With ``apart`` the masks
+    are those of ``masks`` of the image's objects, drawn from all of them, and not of all together; what has no
+    object gets empty ones. A decoding error is raised at the turn of its batch; stopping early leaves no thread.
 
     Threads are quicker at decoding. Views hold Python's lock half of the time, so that beside a GPU
     ``processes`` (0: none) make them: each whole batches of its own, which arrive packed, in pinned memory.
@@ -133,8 +133,8 @@ class Loader:
             bits = _bits(sample)
             image, mask, valid = random_view(sample.image, bits, self.masks, self.image_size, seed)
             return _Ready(image, mask, valid, (height, width), row, seed)
-        valid = valid_size(*sample.image.shape[:2], self.image_size, self.resize)
-        flip = self.train and flips(seed)
+        valid = valid_size(sample.image.shape[0], sample.image.shape[1], self.image_size, self.resize)
+        flip = self.train and self.augment == "flip" and flips(seed)
         image, mask = fit(sample.image, sample.mask, self.image_size, valid, flip)
         if self.train and self.apart is not None:
             mask = self._objects(sample, self.apart, valid, flip, seed)
@@ -145,7 +145,7 @@ class Loader:
     def _objects(
         self, sample: Sample, apart: Apart, valid: tuple[int, int], flip: bool, seed: int
     ) -> NDArray[np.uint8]:
-        """The masks PxSxS of some objects of a sample, all different ones first; of those that the input still shows."""
+        """The masks PxSxS of some objects of a sample that the input still shows, all different ones first."""
         rng = np.random.default_rng([seed, _OBJECTS])
         targets = objects_of(sample, background=apart.background)
         masks = np.zeros((self.masks, self.image_size, self.image_size), np.uint8)
