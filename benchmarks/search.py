@@ -13,8 +13,9 @@ For each seed three searches run over the same space, all of them real trainings
   is there already.
   `--elsewhere binary` makes it one of another domain: plain shapes, which are far easier.
 - `ours`: what `make sweep` does on the same dataset and splits as random: the defaults first, never cut; then the best
-  point from elsewhere; then TPE, which knows the other study's trials; ASHA stops the hopeless. The searcher, the scheduler, the warm start and the rows are those of a
-  sweep; only Ray's processes are left out, whose start would be most of such small trials. It ends at the mark.
+  point from elsewhere; then TPE, which knows the other study's trials; ASHA stops the hopeless. The searcher, the
+  scheduler, the warm start and the rows are those of a sweep; only Ray's processes are left out, whose start would be
+  most of such small trials. It ends at the mark.
 
 Seconds are those of the trials' epochs: training and evaluation. Pictures, splits, weights, order and both searches'
 draws depend on the seed.
@@ -196,7 +197,7 @@ def time_to(mark: float, epochs: Iterator[Epoch]) -> tuple[float, Epoch, float]:
 
 def mean_time_to(mark: float, epochs: list[Epoch]) -> float:
     """The mean of ``time_to`` over all orders of the trials, of which one reaches the mark."""
-    (best,) = {epoch.trial for epoch in epochs if epoch.best >= mark}
+    best = next(epoch.trial for epoch in epochs if epoch.best >= mark)
     others = sum(epoch.seconds for epoch in epochs if epoch.trial != best)
     return others / 2 + time_to(mark, (epoch for epoch in epochs if epoch.trial == best))[0]
 
@@ -230,16 +231,14 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     a = parser.parse_args()
     outcomes = []
-    print(
-        f"{'seed':>4} {'mark':>7} {'random':>8} {'as drawn':>10} {'ours':>7} {'ratio':>6} {'of all':>6}  trial  elsewhere"
-    )
+    print(" seed    mark   random   as drawn    ours  ratio of all  trial  elsewhere")
     with ProcessPoolExecutor(a.processes, mp_context=get_context("spawn")) as pool:
         given = ([value] * a.seeds for value in (a.trials, a.elsewhere))
         for o in pool.map(measure, range(1, a.seeds + 1), *given):
             outcomes.append(o)
             print(
-                f"{o.seed:4d} {o.mark:7.4f} {o.random:6.0f} s {o.drawn:8.0f} s {o.ours:5.0f} s {o.ratio:6.2f} {o.ours / o.whole:6.2f}"
-                f"  {o.trial:5d} {o.before:8.0f} s",
+                f"{o.seed:5d} {o.mark:7.4f} {o.random:6.0f} s {o.drawn:8.0f} s {o.ours:5.0f} s {o.ratio:6.2f}"
+                f" {o.ours / o.whole:6.2f}  {o.trial:5d} {o.before:8.0f} s",
                 flush=True,
             )
     median = statistics.median(o.ratio for o in outcomes)

@@ -175,7 +175,7 @@ def _points(target: Target, rng: np.random.Generator, count: int, jitter: float)
     """``count`` points (x, y) uniform over an object's pixels, at their middles: countx1x2."""
     y, x = np.nonzero(target.crop)
     at = rng.integers(0, len(y), count)
-    return np.stack([x[at] + target.box[1], y[at] + target.box[0]], axis=-1)[:, None] + 0.5
+    return np.stack([x[at] + target.box[1], y[at] + target.box[0]], axis=-1)[:, None].astype(np.float64) + 0.5
 
 
 def _boxes(target: Target, rng: np.random.Generator, count: int, jitter: float) -> NDArray[np.float64]:
