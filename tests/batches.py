@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from methods.base import Batch
+from methods.parts.sampler import PromptRule, draw_prompts
 
 
 def make_batch(size: int = 4, seed: int = 0, side: int = 256) -> Batch:
@@ -24,6 +27,12 @@ def make_batch(size: int = 4, seed: int = 0, side: int = 256) -> Batch:
         seed=torch.arange(size) + 11 + seed,
         weight=torch.ones(size),
     )
+
+
+def asked_for(batch: Batch, masks: int = 1, kind: str = "point") -> Batch:
+    """The batch with its mask ``masks`` times, each prompted for anew."""
+    batch = dataclasses.replace(batch, mask=batch.mask.repeat(1, masks, 1, 1))
+    return dataclasses.replace(batch, prompts=draw_prompts(batch.mask, batch.seed, PromptRule(kind)))
 
 
 def tensors_of(batch: Batch) -> list[torch.Tensor]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from batches import make_batch
+from batches import asked_for, make_batch
 from torch.nn.parallel import DistributedDataParallel
 
 from methods import registry
@@ -31,7 +31,7 @@ def gradients(name: str, images: int, rank: int, world: int, options: dict[str, 
     model = (
         DistributedDataParallel(method, broadcast_buffers=False, gradient_as_bucket_view=True) if world > 1 else method
     )
-    whole = make_batch(images)
+    whole = asked_for(make_batch(images), 2) if method.needs_prompts else make_batch(images)
     ((indices, weights),) = rank_batches(np.arange(images), images, rank, world)
     part = whole.map(lambda tensor: tensor[torch.from_numpy(indices)])
     part = dataclasses.replace(part, weight=torch.from_numpy(weights))

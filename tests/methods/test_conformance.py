@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 import torch.multiprocessing as mp
-from batches import make_batch
+from batches import asked_for, make_batch
 from ddp import gradients, run_ranks
 from ports import free_port
 
 from methods import registry
 from methods.backbone.build import build
-from methods.backbone.calls import decode, encode, no_prompt, normalise, upscale
+from methods.backbone.calls import encode, normalise, upscale
 from methods.base import Batch, Method
+from methods.parts import prompts as P
+from methods.parts.prompts import ask
 from orchestrator import checkpoint
 from orchestrator.config import make_settings
 from orchestrator.storage import Storage
@@ -33,6 +35,11 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
     ],
     "sam_adapter": [{"blocks": "last_half", "scale": 8, "mask_loss": "bbce", "train_no_mask_embed": False}],
     "promptable": [{"runners_up": 0.5, "iou_weight": 2.0, "box_share": 0.9, "clicks": 0}],
+    "prompt_learning": [
+        {"tokens": 3, "depth": 2, "width": 64, "matching": "band", "augment": "none"},
+        {"matching_features": "mask", "matching_points": 20, "mlp_width": 64, "heads": 4},
+        {"matching": "none"},
+    ],
 }
 #: Softmax is blind to a bias of an attention's keys: its gradient is 0, or rounding alone.
 UNSEEN = ".k_proj.bias"
@@ -41,7 +48,9 @@ TRAINED_CASES = [case for case in CASES if case[0] in TRAINED]
 
 
 def as_in_training(batch: Batch, method: Method) -> Batch:
-    """The batch with as many masks an image as the loader would give."""
+    """The batch as the engine would give it: as many masks an image, with prompts where these are needed."""
+    if method.needs_prompts:
+        return asked_for(batch, 2)
     return dataclasses.replace(batch, mask=batch.mask.repeat(1, method.masks, 1, 1))
 
 
@@ -49,6 +58,16 @@ def make(name: str, options: dict[str, object] | None = None) -> Method:
     torch.manual_seed(3)
     method_class = registry.load(name)
     return method_class(build("vit_t"), method_class.Options(**(options or {})))
+
+
+def moved_from_its_start(method: Method) -> Method:
+    """A zero start hides the gradients of all that lies before the zeros."""
+    if method.neutral:
+        with torch.no_grad():
+            for parameter in method.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(torch.randn_like(parameter) * 0.02)
+    return method
 
 
 def ids(case: tuple[str, dict[str, object]]) -> str:
@@ -66,7 +85,7 @@ def test_says_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=ids)
 def test_trains_exactly_what_it_names(case: tuple[str, dict[str, object]], batch: Batch) -> None:
-    method = make(*case)
+    method = moved_from_its_start(make(*case))
     before = {n: p.detach().clone() for n, p in method.named_parameters()}
     named = set(method.trained_names())
     assert bool(named) == method.trains
@@ -101,8 +120,8 @@ def test_overfits_one_batch(name: str) -> None:
         method.total(losses).backward()
         optimizer.step()
     with torch.inference_mode():
-        predicted = method.eval().predict(batch) > 0
-    truth = batch.mask.bool()
+        predicted = method.eval().predict(seen if method.needs_prompts else batch) > 0
+    truth = (seen if method.needs_prompts else batch).mask.bool()
     iou = (predicted & truth).sum() / (predicted | truth).sum()
     assert iou > 0.8, f"IoU {iou:.2f} on the batch it was trained on"
 
@@ -130,12 +149,32 @@ def test_checkpoint_round_trip_gives_identical_masks(
 
 
 @pytest.mark.parametrize("name", NEUTRAL)
-def test_starts_as_sam(name: str, batch: Batch) -> None:
+@pytest.mark.parametrize("kind", [None, "point", "box"])
+def test_starts_as_sam_bit_for_bit(name: str, kind: str | None, batch: Batch) -> None:
     method, sam = make(name).eval(), build("vit_t")
+    if kind or method.needs_prompts:
+        batch = asked_for(batch, 3, kind or "mixed")
     with torch.inference_mode():
         embedding = encode(sam.image_encoder, normalise(sam, batch.image))
-        expected = upscale(decode(sam, embedding, *no_prompt(sam, len(batch)))[0][:, :1], 256)
-        torch.testing.assert_close(method.predict(batch), expected)
+        expected, iou = ask(sam, embedding, batch.prompts)
+        masks, own_iou = method.answer(method.embedding(batch), batch)
+        assert torch.equal(masks, expected) and torch.equal(own_iou, iou)
+        assert torch.equal(method.predict(batch), upscale(expected[:, :, 0], 256))
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if registry.load(n).answers])
+def test_answers_each_prompt_as_if_it_were_alone(name: str, batch: Batch) -> None:
+    method = make(name).eval()
+    asked = asked_for(batch, 3)
+    assert asked.prompts is not None
+    with torch.inference_mode():
+        embedding = method.embedding(batch)
+        masks, iou = method.answer(embedding, asked)
+        assert masks.shape == (4, 3, 4, 64, 64) and iou.shape == (4, 3, 4)
+        one = P.Prompts(asked.prompts.coords[:, 1:2], asked.prompts.labels[:, 1:2])
+        alone, _ = method.answer(embedding, dataclasses.replace(batch, prompts=one))
+        torch.testing.assert_close(alone[:, 0], masks[:, 1], rtol=1e-4, atol=1e-4)
+        assert method.predict(asked).shape == (4, 3, 256, 256)
 
 
 @pytest.mark.parametrize("name", METHODS)
