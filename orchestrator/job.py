@@ -106,7 +106,7 @@ def run_job(
     train, val, chosen_on = selection_splits(dataset, settings)
     method = build_method(settings)
     backbone = fingerprint(method.sam)
-    engine = Engine(settings, method, train, device, ranks, _apart(task, dataset.manifest))
+    engine = Engine(settings, method, train, device, ranks, apart(task, dataset.manifest))
     engine.on_step, engine.on_notice = on_step, on_notice
     best = _Best(task)
     history, position = _resume(engine, best, job)
@@ -192,7 +192,7 @@ def _measure(engine: Engine, task: Task, dataset: Dataset, split: DataSplit, tes
     return engine.evaluate(split, tuple(MASK_METRICS) if test else task.metrics)
 
 
-def _apart(task: Task, manifest: Manifest) -> Apart | None:
+def apart(task: Task, manifest: Manifest) -> Apart | None:
     """Where objects are prompted for: which classes are none."""
     if not task.per_object:
         return None

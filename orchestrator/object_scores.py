@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from methods.base import Batch, Method
@@ -68,7 +69,7 @@ def evaluate_objects(
                 truth = split.truth(row)
                 targets = chosen(objects_of(truth, background=engine.apart.background), settings.prompts, truth.id)
                 one = moved.map(lambda tensor, i=i: tensor[i : i + 1])  # type: ignore[misc]
-                asked = _Asked(one, targets, truth.mask.shape, truth.id, settings.prompts, repeats)
+                asked = Questions(one, targets, truth.mask.shape, truth.id, settings.prompts, repeats)
                 with torch.inference_mode(), engine.autocast():
                     mine[row] = list(asked.scored(engine.method, embedding[i : i + 1], names))
     merged = {i: rows for part in engine.ranks.gather(mine) for i, rows in part.items()}
@@ -99,8 +100,15 @@ def means(scored: Iterable[Scored], names: Sequence[str], classes: Sequence[str]
     return over
 
 
-class _Asked:
-    """The prompts for one image's objects, and the answers' scores."""
+class Questions:
+    """The prompts for one image's objects, what a method answers, and how good that is.
+
+    Args:
+        image: a batch of one.
+        targets: in a mask of ``shape`` (height, width).
+        name: the image's id, which the prompts depend on.
+        repeats: prompts of each target.
+    """
 
     def __init__(
         self,
@@ -121,26 +129,48 @@ class _Asked:
             draw(target, np.random.default_rng([zlib.crc32(name.encode()), 1, k]), repeats, settings.judged_jitter)
             for k, target in enumerate(targets)
         ]
-        self.coords = np.concatenate(drawn) * scale if drawn else np.zeros((0, 1, 2))  # (targets repeats)x(1 or 2)x2
+        #: (targets repeats)x(1 or 2)x2 in pixels of the input: points, or boxes' corners
+        self.coords = np.concatenate(drawn) * scale if drawn else np.zeros((0, 1, 2))
 
     def scored(self, method: Method, embedding: Tensor, names: Sequence[str]) -> Iterator[Scored]:
         """Each object's metrics."""
         several = not set(names) <= {*VALIDATION, "boundary_iou"}
         rows: list[dict[str, float]] = []
-        for start in range(0, len(self.coords), AT_ONCE):
-            prompts = self._prompts(self.coords[start : start + AT_ONCE], embedding.device)
-            masks, iou = method.answer(embedding, replace(self.image, prompts=prompts))
-            if not torch.isfinite(masks).all():
-                raise NotFinite("the predicted masks are not finite; try a lower train.lr")
-            for k in range(masks.shape[1]):
-                target = self.targets[(start + k) // self.repeats]
-                rows.append(self._score(masks[0, k].float(), iou[0, k].float(), target, names, several))
+        for k, (masks, iou) in enumerate(self._answers(method, embedding)):
+            rows.append(self._score(masks, iou, self.targets[k // self.repeats], names, several))
         for t, target in enumerate(self.targets):
             own = rows[t * self.repeats : (t + 1) * self.repeats]
             values = {name: float(np.mean([row[name] for row in own])) for name in names if name in own[0]}
             if "iou_spread" in names:
                 values["iou_spread"] = float(np.std([row["object_miou"] for row in own], ddof=1))
             yield Scored(target.category, values)
+
+    def masks(self, method: Method, embedding: Tensor) -> Iterator[NDArray[np.bool_]]:
+        """The answer HxW to each prompt, object by object."""
+        for masks, _ in self._answers(method, embedding):
+            yield self._at_full_size(masks[:1])[0]
+
+    def shown_on(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The picture HxWx3 at the masks' size, its prompts drawn in."""
+        picture = Image.fromarray(image).resize((self.width, self.height))
+        draw, scale = ImageDraw.Draw(picture), np.array([self.width / self.valid[1], self.height / self.valid[0]])
+        radius = max(2.0, max(self.width, self.height) / 80)
+        for corners in self.coords * scale:
+            if len(corners) == 1:
+                (x, y) = corners[0]
+                draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill="yellow", outline="black")
+            else:
+                draw.rectangle([*np.minimum(*corners), *np.maximum(*corners)], outline="yellow", width=2)
+        return np.asarray(picture)
+
+    def _answers(self, method: Method, embedding: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Logits 4xaxa and predicted IoU 4 for each prompt."""
+        for start in range(0, len(self.coords), AT_ONCE):
+            prompts = self._prompts(self.coords[start : start + AT_ONCE], embedding.device)
+            masks, iou = method.answer(embedding, replace(self.image, prompts=prompts))
+            if not torch.isfinite(masks).all():
+                raise NotFinite("the predicted masks are not finite; try a lower train.lr")
+            yield from zip(masks[0].float(), iou[0].float(), strict=True)
 
     def _prompts(self, coords: NDArray[np.float64], device: torch.device) -> P.Prompts:
         """1xPxTx2, as SAM wants points (with the token that is no point) and boxes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from orchestrator.build import build_method, pick_device, pick_precision
 from orchestrator.config import from_flat
 from orchestrator.data.check import BadImage, decode_image
 from orchestrator.data.loader import Loader, fit, valid_size
+from orchestrator.data.objects import objects_of
 from orchestrator.data.order import eval_batches
 from orchestrator.data.reader import DataSplit
 from orchestrator.data.tasks import TASKS
@@ -28,6 +30,7 @@ from orchestrator.errors import UserError, unknown
 from orchestrator.leaderboard import rank
 from orchestrator.masks import comparison, overlay, stack, to_original
 from orchestrator.metrics import image_metrics
+from orchestrator.object_scores import Questions
 from orchestrator.results import TRIALS, read_rows
 from orchestrator.storage import Storage
 
@@ -112,6 +115,11 @@ def predict_folder(predictor: Predictor, images: Path, out: Storage, progress: P
     Raises:
         UserError: no image there, one that cannot be read, or two of one name; the message names it.
     """
+    if predictor.method.needs_prompts:
+        raise UserError(
+            f"method '{predictor.settings.method}' answers prompts, and a folder of images has none; ask it through "
+            "its `answer`, or look at the overlays of its run"
+        )
     paths = find_images(images)
     for path in paths:  # before anything is written
         _read_image(path)
@@ -162,6 +170,35 @@ def write_gallery(predictor: Predictor, split: DataSplit, out: Storage, count: i
         pictures.append(picture)
     out.write("sheet.png", _encoded(stack(pictures), "PNG"))
     return [*written, "sheet.png"]
+
+
+def write_object_gallery(
+    predictor: Predictor, split: DataSplit, background: frozenset[int], out: Storage, count: int
+) -> list[str]:
+    """The same where objects are prompted for: one object of each image, the prompt in the picture."""
+    rows = np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(int))
+    prompts = predictor.settings.prompts
+    written, pictures = [], []
+    for row in rows:
+        sample = split.read(int(row))
+        targets = objects_of(sample, background=background)
+        if not targets:
+            continue
+        target = targets[zlib.crc32(sample.id.encode()) % len(targets)]
+        batch = predictor.batch_of(sample.image).to(predictor.device)
+        asked = Questions(batch, [target], sample.mask.shape, sample.id, prompts, repeats=1)
+        with torch.inference_mode():
+            (predicted,) = asked.masks(predictor.method, predictor.method.embedding(batch))
+        truth = target.full(sample.mask.shape)
+        picture = asked.shown_on(sample.image)
+        iou = image_metrics(predicted.astype(np.float32), truth.astype(np.uint8), ("miou",))["miou"]
+        sheet = comparison(picture, truth.astype(np.uint8), predicted.astype(np.uint8), f"{sample.id}  IoU {iou:.2f}")
+        out.write(f"{sample.id}.png", _encoded(sheet, "PNG"))
+        written.append(f"{sample.id}.png")
+        pictures.append(sheet)
+    if pictures:
+        out.write("sheet.png", _encoded(stack(pictures), "PNG"))
+    return [*written, "sheet.png"] if pictures else []
 
 
 def _of_rows(predictor: Predictor, split: DataSplit, rows: np.ndarray) -> Iterator[np.ndarray]:

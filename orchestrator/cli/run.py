@@ -225,10 +225,14 @@ def finish(
 
 def _gallery(plan: Any, best: Any) -> list[str]:
     from orchestrator.data.reader import open_dataset
-    from orchestrator.predict import Predictor, write_gallery
+    from orchestrator.job import apart
+    from orchestrator.predict import Predictor, write_gallery, write_object_gallery
 
     predictor = Predictor.load(plan.storage, f"{plan.name}/{best.trial}")
-    split = open_dataset(plan.data, plan.settings.dataset).split("test")
+    dataset = open_dataset(plan.data, plan.settings.dataset)
+    split = dataset.split("test")
+    if objects := apart(plan.task, dataset.manifest):
+        return write_object_gallery(predictor, split, objects.background, plan.run / "overlays", GALLERY)
     return write_gallery(predictor, split, plan.run / "overlays", GALLERY)
 
 
