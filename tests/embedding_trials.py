@@ -57,6 +57,7 @@ def run_apart(rank: int, world: int, port: int, jobs: list[Job], out: Path) -> N
     records: list[dict[str, Any]] = []
     run_job(jobs[rank], ranks, torch.device("cpu"), lambda record: not records.append(record))
     (out / f"{rank}.json").write_text(json.dumps({"made": made, "records": records}))
+    ranks.gather(None)  # nobody still listens to who leaves
     if port:
         dist.destroy_process_group()
     sys.stdout.flush()
