@@ -93,6 +93,16 @@ def test_a_method_that_trains_nothing_stores_what_it_is_measured_by(
     assert [r[0]["encoded"] for r in (direct, first, second)] == [7, 7, 0], "3 to choose by, 4 to test"
 
 
+def test_objects_that_are_prompted_for_read_it_too(tiny_data: Path, tmp_path: Path, store: str) -> None:
+    asked = {"prompts.objects": "always", "train.epochs": 1}
+    direct, first, second = (
+        run(job_of(tiny_data, tmp_path / str(i), uri, **asked)) for i, uri in enumerate(("", store, store))
+    )
+    same(first, direct)
+    same(second, direct)
+    assert [r[0]["encoded"] for r in (direct, first, second)] == [16, ALL, 0]
+
+
 def test_methods_of_another_resize_or_type_share_nothing(tiny_data: Path, tmp_path: Path, store: str) -> None:
     changes: list[dict[str, Any]] = [{}, {"data.embeddings": "bf16"}, {"train.precision": "bf16"}]
     counts = [run(job_of(tiny_data, tmp_path / str(i), store, **c))[0]["encoded"] for i, c in enumerate(changes)]
