@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from orchestrator.storage import Storage
 
 
 def job_of(data: Path, out: Path, store: str, method: str = "decoder", **changes: Any) -> Job:
-    fixed = {"train.epochs": 2, "train.batch": 4, "train.precision": "fp32", "train.lr": 1e-3}
+    fixed = {"train.epochs": 1, "train.batch": 4, "train.precision": "fp32", "train.lr": 1e-3}
     fingerprint = open_dataset(Storage(str(data)), "tiny").manifest.fingerprint
     settings = make_settings(method, "tiny", fixed | changes)
     return Job(settings.flat(), str(data), str(out), fingerprint, embeddings=store)
@@ -40,6 +41,7 @@ def run_apart(rank: int, world: int, port: int, jobs: list[Job], out: Path) -> N
 
     Writes its records and what its own encoder made of each image: (split, mirrored, rows) to ``out``/RANK.json.
     """
+    faulthandler.enable()  # where torch aborts, its reader wants to know the place
     torch.set_num_threads(1)
     key.MOST_ROWS = 4
     if port:
@@ -61,6 +63,7 @@ def run_apart(rank: int, world: int, port: int, jobs: list[Job], out: Path) -> N
     if port:
         dist.destroy_process_group()
     sys.stdout.flush()
+    os._exit(0)  # gloo's threads and the end of the interpreter do not always agree
 
 
 def die_filling(number: int, job: Job) -> None:
