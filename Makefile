@@ -28,7 +28,7 @@ endif
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo '  variables: METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED SEEDS NAME WARM_START OBJECTIVES SET="train.lr=1e-4 ..."'
 
@@ -157,6 +157,10 @@ $(BENCH)/.installed: $(VENV)/.installed benchmarks/constraints.txt
 .PHONY: bench-search
 bench-search: $(VENV)/.installed ## our search against random search, on real small trainings: half an hour on 2 cores
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/search.py
+
+.PHONY: bench-embeddings
+bench-embeddings: $(VENV)/.installed ## an epoch of a frozen encoder with and without stored embeddings: some minutes
+	@$(BIN)/python benchmarks/embedding_cache.py
 
 .PHONY: clean
 clean: ## remove .venv and .venv-bench; data/ and results/ stay

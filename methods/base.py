@@ -23,7 +23,7 @@ class Batch:
     of ``weight`` 0, which no loss and no metric may count.
     """
 
-    image: Tensor  #: Bx3xSxS uint8 RGB, resized; padding (if any) at the right and bottom
+    image: Tensor  #: Bx3xSxS uint8 RGB, resized; padding (if any) at the right and bottom. Bx3x0x0 with ``embedding``
     mask: Tensor  #: BxPxSxS uint8, 1 = foreground; P = the masks that the method asks for, mostly 1
     valid: Tensor  #: Bx2 int64, height and width of the part of the input that shows the image
     size: Tensor  #: Bx2 int64, height and width of the original image
@@ -31,6 +31,8 @@ class Batch:
     seed: Tensor  #: B int64, for whatever is random about a sample: the same for any number of ranks
     weight: Tensor  #: B float32, 1 = counts, 0 = filler
     prompts: Prompts | None = None  #: P for each image, one a mask; None where nothing is prompted for
+    embedding: Tensor | None = None  #: BxDxhxw: the frozen encoder's, where it is stored; image is then Bx3x0x0
+    blocks: tuple[Tensor, ...] = ()  #: each Bxhxwx C: the outputs of ``Method.encoder_blocks``, where they are stored
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """The same with every tensor changed: moved, pinned, cut to some images."""
@@ -86,9 +88,13 @@ class Method(nn.Module, ABC):
     needs_prompts: ClassVar[bool] = False
     #: Beginnings of the names of trained parameters that one batch may leave without a gradient.
     sometimes_idle: ClassVar[tuple[str, ...]] = ()
+    #: Whether the encoder stays SAM's own, so that its embeddings may be stored.
+    frozen_encoder: ClassVar[bool] = False
+    #: Blocks whose outputs it reads too (``methods.backbone.calls.embed_image_and_blocks``).
+    encoder_blocks: tuple[int, ...] = ()
     #: Masks of an image that a batch holds in training.
     masks: int = 1
-    #: ``flip``: mirrored half of the time. ``scene``: random crops, turns and colours.
+    #: ``none``. ``flip``: mirrored half of the time. ``scene``: random crops, turns and colours.
     augment: str = "flip"
 
     def __init__(self, sam: Sam, options: Any = None) -> None:

@@ -12,11 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from methods.backbone.calls import encode, normalise, train_decoder, upscale
+from methods.backbone.calls import embed_image, train_decoder, upscale
 from methods.base import Batch, Method, Prediction, option
 from methods.parts.losses import mask_losses
 
@@ -34,15 +33,15 @@ class DecoderTuning(Method):
     paper = "baseline"
     Options = Options
     neutral = True
+    frozen_encoder = True
 
     def __init__(self, sam: Sam, options: Any = None) -> None:
         super().__init__(sam, options)
         train_decoder(self.sam)
 
-    @torch.no_grad()
     def embedding(self, batch: Batch) -> Tensor:
         """SAM's own, BxDxhxw."""
-        return encode(self.sam.image_encoder, normalise(self.sam, batch.image, batch.valid))
+        return embed_image(self.sam, batch)
 
     def forward(self, batch: Batch) -> Prediction:
         """``logits`` BxPxSxS."""

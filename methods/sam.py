@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.backbone.calls import encode, normalise, upscale
+from methods.backbone.calls import embed_image, upscale
 from methods.base import Batch, Method, Prediction, option
 from methods.parts.losses import mask_losses
 from methods.parts.prompts import ask, whole_image
@@ -39,11 +39,11 @@ class SamZeroShot(Method):
     Options = Options
     resize = "pad"
     trains = False
+    frozen_encoder = True
 
-    @torch.no_grad()
     def embedding(self, batch: Batch) -> Tensor:
         """SAM's own, BxDxhxw."""
-        return encode(self.sam.image_encoder, normalise(self.sam, batch.image, batch.valid))
+        return embed_image(self.sam, batch)
 
     def answer(self, embedding: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Masks BxPx4xaxa, the chosen one first, and predicted IoU BxPx4."""

@@ -35,7 +35,7 @@ class Driver:
 
     def within(self, seconds: float) -> bool:
         """Whether it may still drive, though it was silent for nearly so many seconds."""
-        if self.host == platform.node() and not _is_running(self.pid):
+        if self.host == platform.node() and not is_running(self.pid):
             return False
         return time.time() - self.time < seconds
 
@@ -90,7 +90,7 @@ class Heartbeat:
         self.run.write(FILE, json.dumps(note).encode(), patience=0)
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
     if Path("/proc/self/stat").exists():
         try:

@@ -39,6 +39,11 @@ class DataSettings:
     )
     threads: int = option(2, "threads that decode images, a rank", at_least=1)
     processes: int = option(0, "processes that do it in their place, a rank: for many cores beside a GPU", at_least=0)
+    embeddings: str = option(
+        "auto",
+        "frozen encoders' embeddings, kept under STORAGE: auto is bf16 where the engine computes so, else fp32",
+        ("auto", "off", "fp32", "bf16"),
+    )
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,8 @@ class EpochView:
         if epoch != self.current:
             self.current, self.began = epoch, now
         left = (now - self.began) / step * (steps - step)
-        text = f"epoch {epoch}/{self.epochs}: step {step} of {steps}, about {left:.0f} s left in it"
+        what = f"epoch {epoch}/{self.epochs}: step {step}" if epoch else f"embedding images: {step}"
+        text = f"{what} of {steps}, about {left:.0f} s left in it"
         if self.live:
             self.live.update(text)
         elif now - self.last >= self.QUIET:

@@ -26,6 +26,7 @@ from orchestrator.config import Settings
 from orchestrator.data.loader import Apart, Loader
 from orchestrator.data.order import epoch_part, eval_batches, rank_batches
 from orchestrator.data.reader import DataSplit
+from orchestrator.embeddings.store import Embeddings
 from orchestrator.masks import to_original
 from orchestrator.metrics import image_metrics, mean_metrics
 from orchestrator.optimizer import make_optimizers
@@ -75,6 +76,9 @@ class Engine:
         self._trained = trained = [p for p in method.parameters() if p.requires_grad]
         self.optimizer = make_optimizers(self.method, settings.train)
         self.model: torch.nn.Module = self.method
+        self.embeddings: Embeddings | None = None  #: what the frozen encoder says of every row, where it is stored
+        self._encoded = 0
+        method.sam.image_encoder.patch_embed.register_forward_hook(self._count)
         self.on_step: OnStep = lambda epoch, step, steps: None
         self.on_position: Callable[[Position], None] = lambda position: None  #: every ``train.keep_every`` steps
         self.on_notice: Callable[[], bool] = lambda: False  #: asked after each step: is the position wanted at once?
@@ -213,6 +217,15 @@ class Engine:
             self.optimizer.set_rate(rate / t.lr)
         return rate
 
+    def encoded_since(self) -> int:
+        """Images that all ranks ran the encoder on since this was asked last."""
+        counts = self.ranks.gather(self._encoded)
+        self._encoded = 0
+        return sum(counts)
+
+    def _count(self, module: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self._encoded += len(output)
+
     def _batches(self, split: DataSplit, order: np.ndarray, epoch: int, done: int) -> Iterator[Batch]:
         """This rank's part of the epoch's global batches, but for the first ``done``."""
         batches = rank_batches(order, self.settings.train.batch, self.ranks.rank, self.ranks.world)[done:]
@@ -233,6 +246,7 @@ class Engine:
             augment=self.method.augment,
             masks=self.settings.prompts.per_image if self.apart is not None else self.method.masks,
             apart=self.apart,
+            embeddings=self.embeddings,
         )
 
     def _batch_size(self, order: np.ndarray, step: int) -> int:

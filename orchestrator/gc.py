@@ -8,8 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from orchestrator import alive, checkpoint, runfile
+from orchestrator.embeddings.key import ROOT as EMBEDDINGS
+from orchestrator.embeddings.room import about, entries
 from orchestrator.errors import UserError, unknown
 from orchestrator.job import STATE_FILE
 from orchestrator.pretraining.run import SETTINGS_FILE
@@ -73,8 +76,8 @@ def find_orphans(storage: Storage, names: Sequence[str] = (), pruned: bool = Fal
     for name in names:
         if name not in there:
             raise unknown(f"run under {storage.uri}", name, there)
-    found = Found([] if names else list(_probes(storage, there)), [])
-    for name in names or there:
+    found = Found([] if names else [*_probes(storage, there), *_embeddings(storage, there)], [])
+    for name in names or (name for name in there if name != EMBEDDINGS):
         one = _look(storage, name, pruned)
         found.orphans.extend(one.orphans)
         found.kept.extend(one.kept)
@@ -88,9 +91,11 @@ def remove(storage: Storage, found: Found, pruned: bool = False) -> list[Orphan]
     """
     removed: list[Orphan] = []
     runs = dict.fromkeys(orphan.path.split("/")[0] for orphan in found.orphans)
-    probes = {orphan.path for orphan in _probes(storage, list(runs))}
+    beside = {orphan.path for orphan in _probes(storage, list(runs))}
+    if EMBEDDINGS in runs:
+        beside |= {orphan.path for orphan in _embeddings(storage, storage.names())}
     for run in runs:
-        still = probes if run in probes else {o.path for o in _look(storage, run, pruned).orphans}
+        still = beside if run in beside | {EMBEDDINGS} else {o.path for o in _look(storage, run, pruned).orphans}
         for orphan in found.orphans:
             if orphan.path.split("/")[0] == run and orphan.path in still:
                 storage.remove(orphan.path)
@@ -111,6 +116,21 @@ def _probes(storage: Storage, names: Sequence[str]) -> Iterator[Orphan]:
     for name in names:
         if name.startswith(PROBE):
             yield Orphan(name, storage.size(name), "left by a check of STORAGE that was killed")
+
+
+def _embeddings(storage: Storage, there: Sequence[str]) -> Iterator[Orphan]:
+    """Stored embeddings that nobody uses now: none while anybody runs anything, who may want them in a minute."""
+    if EMBEDDINGS not in there:
+        return
+    drivers = (alive.driver_of(storage / name) for name in there if name != EMBEDDINGS)
+    if any(driver is not None and driver.within(GRACE) for driver in drivers):
+        return
+    for entry in entries(storage):
+        if entry.idle(GRACE):
+            key = about(storage, entry)
+            of = f"{key.get('dataset', 'a data set')} by {key.get('backbone', 'a frozen encoder')}"
+            when = f"{datetime.fromtimestamp(entry.used):%Y-%m-%d}"
+            yield Orphan(entry.path, entry.bytes, f"embeddings of {of}, computed again when needed; last used {when}")
 
 
 class _Run:

@@ -20,6 +20,7 @@ from orchestrator.data.loader import Apart
 from orchestrator.data.reader import Dataset, DataSplit, holdout, open_dataset
 from orchestrator.data.schema import Manifest, load_manifest
 from orchestrator.data.tasks import Task, judged_as
+from orchestrator.embeddings.use import open_embeddings
 from orchestrator.engine import Engine, OnStep, Position, reset_peak_memory
 from orchestrator.errors import UserError
 from orchestrator.metrics import MASK_METRICS, OBJECT_METRICS
@@ -47,6 +48,7 @@ class Job:
     trial: str  #: URI of the trial's folder
     fingerprint: str  #: of the dataset, as it was when the run or the sweep began
     until: int = 0  #: the epoch after which to stop untested, as ASHA would; 0: none
+    embeddings: str = ""  #: URI of the STORAGE that keeps frozen encoders' embeddings; '': they are not kept
 
     @property
     def name(self) -> str:
@@ -109,6 +111,9 @@ def run_job(
     engine = Engine(settings, method, train, device, ranks, apart(task, dataset.manifest))
     engine.on_step, engine.on_notice = on_step, on_notice
     best = _Best(task)
+    if job.embeddings and not task.prompted:
+        measured = [val] if job.until else [val, dataset.split("test")]
+        engine.embeddings = open_embeddings(Storage(job.embeddings), engine, dataset, measured, backbone)
     history, position = _resume(engine, best, job)
     start = len(history) + 1
 
@@ -140,12 +145,14 @@ def run_job(
         record["best_epoch"], record["objective"] = best.epoch, record["val"][task.objective]
         record["best"] = best.value
         record["eval_seconds"] = time.perf_counter() - began
+        record["encoded"] = engine.encoded_since()
         history.append(dict(record))
         keep(None)
         last = _is_last(record, settings)
         if last:
             record["test"] = _test(engine, task, dataset, job)
             record["eval_seconds"] = time.perf_counter() - began
+            record["encoded"] += engine.encoded_since()
         if len(history) == start > 1:
             record["earlier"] = history[:-1]
         if not report(record) or last or 0 < job.until <= record["epoch"]:

@@ -86,7 +86,8 @@ class Recorder(ray.tune.Callback):
         name = self._begin(trial)
         settings = self.plan.settings.replace(chosen_settings(trial.config))
         folder = self.plan.run / TRIALS / name
-        self.slots.start(Job(settings.flat(), self.plan.data.uri, folder.uri, self.plan.fingerprint))
+        plan = self.plan
+        self.slots.start(Job(settings.flat(), plan.data.uri, folder.uri, plan.fingerprint, embeddings=plan.storage.uri))
         self._keep_study()
 
     def _begin(self, trial: Any) -> str:

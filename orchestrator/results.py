@@ -35,6 +35,7 @@ _EPOCH = pa.struct(
         ("seconds", pa.float64()),
         ("eval_seconds", pa.float64()),
         ("peak_memory_mb", pa.float64()),
+        ("encoded", pa.int64()),  # images that the encoder was run on, for stored embeddings, too
     ]
 )
 SCHEMA = pa.schema(

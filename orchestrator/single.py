@@ -98,7 +98,7 @@ def _add(epochs: list[dict[str, Any]], record: dict[str, Any]) -> None:
 
 def _job(plan: Plan, errand: Errand) -> Job:
     folder = plan.run / TRIALS / errand.trial
-    return Job(plan.settings.flat(), plan.data.uri, folder.uri, plan.fingerprint, errand.until)
+    return Job(plan.settings.flat(), plan.data.uri, folder.uri, plan.fingerprint, errand.until, plan.storage.uri)
 
 
 @contextmanager

@@ -5,7 +5,8 @@ B = images, S = input side, C = encoder width, D = prompt width, h = w = S/16.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,9 @@ from torch import Tensor
 
 from methods.backbone.blocks import run_block
 from methods.backbone.decoding import decode_prompts
+
+if TYPE_CHECKING:
+    from methods.base import Batch
 
 BlockHook = Callable[[int, Tensor], Tensor]  #: (block number, tokens Bxhxwx C) -> tokens Bxhxwx C
 
@@ -33,23 +37,56 @@ def patch_tokens(encoder: ImageEncoderViT, x: Tensor) -> Tensor:
     return encoder.patch_embed(x)
 
 
-def run_blocks(encoder: ImageEncoderViT, tokens: Tensor, before_block: BlockHook | None = None) -> Tensor:
+def run_blocks(
+    encoder: ImageEncoderViT,
+    tokens: Tensor,
+    before_block: BlockHook | None = None,
+    after_block: Callable[[int, Tensor], None] | None = None,
+) -> Tensor:
     """Patch tokens Bxhxwx C to the image embedding BxDxhxw.
 
     What ImageEncoderViT.forward does after its patch embedding, with a place to add to the input of
-    every block.
+    every block, and one to look at its output.
     """
     x = tokens if encoder.pos_embed is None else tokens + encoder.pos_embed
     for i, block in enumerate(encoder.blocks):
         if before_block is not None:
             x = before_block(i, x)
         x = run_block(block, x)
+        if after_block is not None:
+            after_block(i, x)
     return encoder.neck(x.permute(0, 3, 1, 2))
 
 
 def encode(encoder: ImageEncoderViT, x: Tensor, before_block: BlockHook | None = None) -> Tensor:
     """Normalised images Bx3xSxS to embeddings BxDxhxw."""
     return run_blocks(encoder, patch_tokens(encoder, x), before_block)
+
+
+def embed_image(sam: Sam, batch: Batch) -> Tensor:
+    """The frozen encoder's embeddings BxDxhxw: as they are stored, else computed without gradient."""
+    return embed_image_and_blocks(sam, batch)[0]
+
+
+def embed_image_and_blocks(sam: Sam, batch: Batch, blocks: Sequence[int] = ()) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Embeddings BxDxhxw and the outputs Bxhxwx C of ``blocks``: stored, or computed without gradient.
+
+    ``blocks``: all of ``Method.encoder_blocks``, or none. Raises ValueError where others are stored.
+    """
+    if batch.embedding is not None:
+        if blocks and len(batch.blocks) != len(blocks):
+            raise ValueError(f"outputs of {len(batch.blocks)} blocks are stored, not of {list(blocks)}")
+        return batch.embedding.float(), tuple(output.float() for output in batch.blocks[: len(blocks)])
+    outputs: dict[int, Tensor] = {}
+
+    def keep(number: int, output: Tensor) -> None:
+        if number in blocks:
+            outputs[number] = output
+
+    with torch.no_grad():
+        tokens = patch_tokens(sam.image_encoder, normalise(sam, batch.image, batch.valid))
+        embedding = run_blocks(sam.image_encoder, tokens, after_block=keep)
+    return embedding, tuple(outputs[number] for number in blocks)
 
 
 def no_prompt(sam: Sam, batch: int) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ def add_verbs(verbs: Any) -> None:
         verbs,
         "gc",
         gc,
-        "show what nobody needs any more under STORAGE, and remove it once that is confirmed",
+        "show what nobody needs any more under STORAGE (stored embeddings, too), and remove it once that is confirmed",
         "samsweep gc --storage results",
     )
     p.add_argument("names", nargs="*", metavar="NAME", help="of runs (default: all)")

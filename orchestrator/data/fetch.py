@@ -16,9 +16,13 @@ from orchestrator.storage import Storage
 CHUNK = 2**20
 
 
-def broken(folder: Storage, shard: Shard, why: str) -> UserError:
+class Broken(UserError):
+    """A shard cannot be used; whoever can make it anew need not give up."""
+
+
+def broken(folder: Storage, shard: Shard, why: str) -> Broken:
     """The error for a shard that cannot be used."""
-    return UserError(f"{folder.uri}/{shard.file}: {why}; ingest it again with --replace")
+    return Broken(f"{folder.uri}/{shard.file}: {why}; ingest it again with --replace")
 
 
 def check_present(folder: Storage, shard: Shard) -> None:

@@ -24,10 +24,14 @@ from orchestrator.data.pixels import place, resize
 from orchestrator.data.prefetch import fetched_ahead
 from orchestrator.data.reader import DataSplit, Sample
 from orchestrator.data.view import random_view
+from orchestrator.embeddings.store import Embeddings, Stored
 from orchestrator.errors import UserError
 
 _OBJECTS = 3  #: the stream of random numbers that objects are drawn by
 AHEAD = 2  #: whole batches that are prepared while one is used
+
+
+_NO_IMAGE = np.zeros((3, 0, 0), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class _Ready:
     size: tuple[int, int]
     index: int
     seed: int
+    stored: Stored | None = None  #: in place of the image
 
 
 class Loader:
@@ -53,6 +58,8 @@ class Loader:
 
     Threads are quicker at decoding. Views hold Python's lock half of the time, so that beside a GPU
     ``processes`` (0: none) make them: each whole batches of its own, which arrive packed, in pinned memory.
+
+    With ``embeddings`` no image is decoded: a batch has what is stored of it, and threads read that.
     """
 
     def __init__(
@@ -69,6 +76,7 @@ class Loader:
         masks: int = 1,
         processes: int = 0,
         apart: Apart | None = None,
+        embeddings: Embeddings | None = None,
     ) -> None:
         if resize not in ("stretch", "pad"):
             raise ValueError(f"resize '{resize}': stretch or pad")
@@ -76,7 +84,8 @@ class Loader:
         self.batches, self.seed, self.epoch = list(batches), seed, epoch
         self.train, self.threads = train, threads
         self.augment, self.masks = augment, masks
-        self.processes, self.apart = processes, apart
+        self.processes, self.apart = 0 if embeddings else processes, apart
+        self.embeddings = embeddings
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -126,21 +135,30 @@ class Loader:
                 yield _collate([next(samples) for _ in indices], weights)
 
     def _prepare(self, row: int) -> _Ready:
-        sample = self.split.read(row)
+        sample = self.split.truth(row) if self.embeddings else self.split.read(row)
         seed = sample_seed(self.seed, self.epoch, row)
         height, width = sample.mask.shape
         if self.train and self.augment == "scene":
             bits = _bits(sample)
             image, mask, valid = random_view(sample.image, bits, self.masks, self.image_size, seed)
             return _Ready(image, mask, valid, (height, width), row, seed)
-        valid = valid_size(sample.image.shape[0], sample.image.shape[1], self.image_size, self.resize)
         flip = self.train and self.augment == "flip" and flips(seed)
-        image, mask = fit(sample.image, sample.mask, self.image_size, valid, flip)
+        image, stored, valid = self._shown(row, sample, flip)
+        mask = fit_mask(sample.mask, self.image_size, valid, flip)[None]
         if self.train and self.apart is not None:
             mask = self._objects(sample, self.apart, valid, flip, seed)
         elif self.train and self.masks > 1:
             mask = np.repeat(mask, self.masks, axis=0)
-        return _Ready(image, mask, valid, (height, width), row, seed)
+        return _Ready(image, mask, valid, (height, width), row, seed, stored)
+
+    def _shown(self, row: int, sample: Sample, flip: bool) -> tuple[NDArray[np.uint8], Stored | None, tuple[int, int]]:
+        """The image, or what is stored in its place; and the part of the input that shows it."""
+        if self.embeddings:
+            stored = self.embeddings.read(self.split.name, self.split.source_row(row), flip)
+            return _NO_IMAGE, stored, stored.valid
+        height, width = sample.image.shape[:2]
+        valid = valid_size(height, width, self.image_size, self.resize)
+        return fit_image(sample.image, self.image_size, valid, flip), None, valid
 
     def _objects(
         self, sample: Sample, apart: Apart, valid: tuple[int, int], flip: bool, seed: int
@@ -244,12 +262,17 @@ def fit(
     image: NDArray[np.uint8], mask: NDArray[np.uint8], side: int, valid: tuple[int, int], flip: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """HxWx3 and HxW, resized to ``valid`` and placed at the top left: 3xSxS (bilinear) and 1xSxS (nearest)."""
+    return fit_image(image, side, valid, flip), fit_mask(mask, side, valid, flip)[None]
+
+
+def fit_image(image: NDArray[np.uint8], side: int, valid: tuple[int, int], flip: bool) -> NDArray[np.uint8]:
+    """HxWx3, resized to ``valid`` (bilinear) and placed at the top left of 3xSxS."""
     picture = resize(image, *valid)
     if flip:
         picture = picture[:, ::-1]
     placed = np.zeros((3, side, side), dtype=np.uint8)
     place(np.ascontiguousarray(picture), placed)
-    return placed, fit_mask(mask, side, valid, flip)[None]
+    return placed
 
 
 def fit_mask(mask: NDArray[np.uint8], side: int, valid: tuple[int, int], flip: bool) -> NDArray[np.uint8]:
@@ -262,6 +285,7 @@ def fit_mask(mask: NDArray[np.uint8], side: int, valid: tuple[int, int], flip: b
 
 
 def _collate(samples: list[_Ready], weights: NDArray[np.float32]) -> Batch:
+    stored = [s.stored for s in samples if s.stored]
     return Batch(
         image=torch.from_numpy(np.stack([s.image for s in samples])),
         mask=torch.from_numpy(np.stack([s.mask for s in samples])),
@@ -270,4 +294,6 @@ def _collate(samples: list[_Ready], weights: NDArray[np.float32]) -> Batch:
         index=torch.tensor([s.index for s in samples], dtype=torch.int64),
         seed=torch.tensor([s.seed for s in samples], dtype=torch.int64),
         weight=torch.from_numpy(np.array(weights, dtype=np.float32)),
+        embedding=torch.stack([s.embedding for s in stored]) if stored else None,
+        blocks=tuple(map(torch.stack, zip(*(s.blocks for s in stored), strict=True))),
     )

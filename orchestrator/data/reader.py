@@ -120,6 +120,10 @@ class DataSplit:
         rows = self._rows[np.asarray(indices, dtype=np.int64)]
         return DataSplit(self._folder, self.name, self._shards, rows)  # type: ignore[arg-type]
 
+    def source_row(self, i: int) -> int:
+        """The row in the whole split of row ``i`` of this view."""
+        return int(self._rows[i])
+
     def verify(self, progress: Callable[[int, int, str], None] | None = None) -> None:
         """Check the sha256 of every shard. Raises UserError for the first altered one."""
         for number, shard in enumerate(self._shards, 1):

@@ -23,7 +23,7 @@ class ShardFile:
         self.bytes = self.rows = 0  #: of the rows so far
         self._folder = folder
         self._writing: AbstractContextManager[BinaryIO] | None = None
-        self._file: _Hashed | None = None
+        self._file: Hashed | None = None
         self._writer: Any = None
         self._waiting: list[Row] = []
         self._waiting_bytes = 0
@@ -66,14 +66,14 @@ class ShardFile:
     def _flush(self) -> None:
         if self._writing is None:
             self._writing = self._folder.writing(self._name)
-            self._file = _Hashed(self._writing.__enter__())
+            self._file = Hashed(self._writing.__enter__())
             self._writer = ipc.new_file(self._file, SCHEMA)
         if self._waiting:
             self._writer.write_batch(to_record_batch(self._waiting))
             self._waiting, self._waiting_bytes = [], 0
 
 
-class _Hashed:
+class Hashed:
     """A file that Arrow writes to, which counts and digests on the way. Its owner closes what lies below."""
 
     closed = False

@@ -110,7 +110,7 @@ def test_no_space_left_within_a_shard(folders: Path, tmp_path: Path, monkeypatch
     def full(file: object, data: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shardfile._Hashed, "write", full)
+    monkeypatch.setattr(shardfile.Hashed, "write", full)
     assert "no space left" in fails(folders, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -14,7 +14,7 @@ from ports import free_port
 
 from methods import registry
 from methods.backbone.build import build
-from methods.backbone.calls import encode, normalise, upscale
+from methods.backbone.calls import embed_image_and_blocks, encode, normalise, upscale
 from methods.base import Batch, Method
 from methods.parts import prompts as P
 from methods.parts.prompts import ask
@@ -183,6 +183,20 @@ def test_prediction_does_not_depend_on_the_other_images(name: str) -> None:
     alone = batch.map(lambda tensor: tensor[1:2])
     with torch.inference_mode():
         torch.testing.assert_close(method.predict(alone)[0], method.predict(batch)[1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if registry.load(name).frozen_encoder])
+def test_a_frozen_encoder_may_be_left_out(name: str, batch: Batch) -> None:
+    """With what is stored of the images, the predictions and losses are those that the images give."""
+    method = make(name).eval()
+    assert not any(p.requires_grad for p in method.sam.image_encoder.parameters())
+    assert method.augment in ("none", "flip")
+    embedding, blocks = embed_image_and_blocks(method.sam, batch, method.encoder_blocks)
+    stored = dataclasses.replace(batch, image=batch.image[..., :0, :0], embedding=embedding, blocks=blocks)
+    torch.testing.assert_close(method.predict(stored), method.predict(batch), rtol=0, atol=0)
+    if method.trains:
+        seen, without = as_in_training(batch, method), as_in_training(stored, method)
+        assert method.loss(method(without), without) == method.loss(method(seen), seen)
 
 
 @pytest.fixture(scope="module")
