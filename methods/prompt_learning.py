@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from methods.backbone.calls import encode, normalise, upscale
+from methods.backbone.calls import embed_image, upscale
 from methods.backbone.decoding import Decoded, decode_fully
 from methods.base import Batch, Method, Prediction, option
 from methods.parts import contour
@@ -112,6 +112,7 @@ class PromptLearning(Method):
     resize = "pad"
     neutral = True
     needs_prompts = True
+    frozen_encoder = True
 
     def __init__(self, sam: Sam, options: Any = None) -> None:
         super().__init__(sam, options)
@@ -133,10 +134,9 @@ class PromptLearning(Method):
         """Whether there is a Point Matching Module."""
         return self.options.matching != "none" and self.options.matching_weight > 0
 
-    @torch.no_grad()
     def embedding(self, batch: Batch) -> Tensor:
         """SAM's own, BxDxhxw."""
-        return encode(self.sam.image_encoder, normalise(self.sam, batch.image, batch.valid))
+        return embed_image(self.sam, batch)
 
     def answer(self, embedding: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mask logits BxPx4xaxa and predicted IoU BxPx4; to a box around the whole image where nothing is prompted."""
