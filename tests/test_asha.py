@@ -11,7 +11,11 @@ from orchestrator.asha import Asha, asha
 from orchestrator.space import TRIAL
 from orchestrator.study import Past
 
-OVER = [Past("000", {1: 0.5, 2: 0.6, 3: 0.6}), Past("001", {1: 0.4}), Past("002", {1: 0.3})]
+OVER = [
+    Past("000", {1: 0.5, 2: 0.6, 3: 0.6}),
+    Past("001", {1: 0.4, 2: 0.5, 3: 0.5}),
+    Past("002", {1: 0.3, 2: 0.3}),
+]
 
 
 def scheduler(mode: str = "max", **known: Any) -> Asha:
@@ -53,7 +57,12 @@ def test_what_lies_behind_a_trial_does_not_cut_it() -> None:
 
 
 def test_the_first_trial_is_never_cut() -> None:
-    assert decide(scheduler(over=OVER[1:]), "000", 1, 0.0) == Asha.CONTINUE
+    assert decide(scheduler(over=[*OVER[1:], Past("003", {1: 0.2})]), "000", 1, 0.0) == Asha.CONTINUE
+
+
+@pytest.mark.parametrize(("before", "decision"), [(0, Asha.CONTINUE), (2, Asha.CONTINUE), (3, Asha.STOP)])
+def test_the_better_half_of_two_is_chance(before: int, decision: str) -> None:
+    assert decide(scheduler(over=OVER[:before]), "003", 1, 0.1) == decision
 
 
 def _rungs(made: Asha) -> list[dict[str, float]]:

@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 
 from orchestrator.config import make_settings
 from orchestrator.errors import UserError
+from orchestrator.sampler import Lesson
 from orchestrator.space import TRIAL, Space, chosen_settings
 from orchestrator.study import Ended, Past, StudySearch, epochs_of, startup_trials
 from orchestrator.warm import WarmPoint
@@ -206,9 +207,17 @@ WARM = [
     WarmPoint("other", "001", {"train.lr": 2e-3, "train.weight_decay": 0.03, "method.iou_weight": 1.0}),
 ]
 
+LESSONS = [
+    Lesson("other", f"{i:03d}", {"train.lr": 1e-3 * (1 + i), "method.iou_weight": 1 / (1 + i)}, good=not i)
+    for i in range(4)
+]
+
 
 def warm_search(folder: Path, ended: Mapping[str, Ended] | None = None) -> StudySearch:
-    return StudySearch(Space(SETTINGS, {}), "max", STUDY, folder / "study.journal", 0, trials=6, ended=ended, warm=WARM)
+    journal = folder / "study.journal"
+    return StudySearch(
+        Space(SETTINGS, {}), "max", STUDY, journal, 0, trials=6, ended=ended, warm=WARM, lessons=LESSONS
+    )
 
 
 def test_warm_points_come_after_the_defaults_and_tell_their_source(tmp_path: Path) -> None:
@@ -222,7 +231,7 @@ def test_warm_points_come_after_the_defaults_and_tell_their_source(tmp_path: Pat
 
 
 @pytest.mark.parametrize("cut", range(5))
-def test_a_resumed_search_keeps_its_warm_points(tmp_path: Path, cut: int) -> None:
+def test_a_resumed_search_keeps_what_it_knows_from_others(tmp_path: Path, cut: int) -> None:
     bests = [0.3, 0.5, 0.1, 0.4, 0.2]
     for name in ("calm", "cut"):
         (tmp_path / name).mkdir()
@@ -236,9 +245,9 @@ def test_a_resumed_search_keeps_its_warm_points(tmp_path: Path, cut: int) -> Non
     assert told == expected and len(stored(tmp_path / "cut")) == len(bests)
 
 
-@pytest.mark.parametrize(("trials", "warm", "expected"), [(3, 0, 2), (30, 0, 10), (60, 0, 10), (30, 4, 5), (6, 2, 2)])
-def test_warm_points_take_the_place_of_random_ones(trials: int, warm: int, expected: int) -> None:
-    assert startup_trials(trials, warm) == expected
+@pytest.mark.parametrize(("trials", "known", "expected"), [(3, 0, 2), (30, 0, 10), (60, 0, 10), (30, 4, 1), (6, 1, 1)])
+def test_what_is_known_takes_the_place_of_random_trials(trials: int, known: int, expected: int) -> None:
+    assert startup_trials(trials, known) == expected
 
 
 def costly(folder: Path, ended: Mapping[str, Ended] | None = None) -> StudySearch:
