@@ -18,15 +18,18 @@ from orchestrator.objectives import COSTS
 from orchestrator.results import SEARCH, SEED
 
 STAND_IN = "STAND-IN"
-#: What two trials must share to be comparable: another fingerprint is another data set, whatever its name.
-SAME_DATA = ("dataset", "stand_in", "data_fingerprint")
-GROUP = (*SAME_DATA, "method", "backbone", "chosen_on")
+#: What two trials must share to be comparable: another fingerprint is another data set, whatever its name, and
+#: whole images are not judged as objects are, nor one prompt as another.
+COMPARABLE = ("dataset", "stand_in", "data_fingerprint", "task", "judged")
+GROUP = (*COMPARABLE, "method", "backbone", "chosen_on")
+#: What a table has.
+TABLE = ("dataset", "stand_in", "task", "judged")
 #: Behind a number that seeds alone may tell from the best one.
 ALIKE = "≈"
 
 
 def leaderboard(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One entry for each dataset, stand-in or not, method and backbone: its best completed trial.
+    """One entry for each dataset (stand-in or not), way of judging, method and backbone: its best completed trial.
 
     The trial is chosen by the split that its sweep chose on; ``test`` is what it then reached on the test
     split. Where its settings were run with more seeds, ``mean`` and ``std`` (of the sample) of their tests, and
@@ -35,16 +38,26 @@ def leaderboard(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        key = tuple(row[name] for name in GROUP)
-        groups.setdefault(key, []).append(row)
+        row = {**row, "judged": judged(row)}
+        groups.setdefault(tuple(row[name] for name in GROUP), []).append(row)
     entries = [entry for group in groups.values() if (entry := _entry(group)) is not None]
     order = {name: sign(TASKS[e["task"]].mode) for e in entries for name in [e["objective"]]}
-    entries.sort(key=lambda e: (e["dataset"], e["stand_in"], order[e["objective"]] * _value(e)))
+    entries.sort(key=lambda e: (*(e[name] for name in TABLE), order[e["objective"]] * _value(e)))
     best: dict[tuple[Any, ...], dict[str, Any]] = {}
     for entry in entries:
-        first = best.setdefault(tuple(entry[name] for name in SAME_DATA), entry)
+        first = best.setdefault(tuple(entry[name] for name in COMPARABLE), entry)
         entry["within_noise"] = None if first is entry else _within_noise(first, entry)
     return entries
+
+
+def judged(row: dict[str, Any]) -> str:
+    """The prompts that a trial is judged by, in words; '' where whole images are judged."""
+    if not TASKS[row["task"]].per_object:
+        return ""
+    s = with_new_settings(row["settings"])
+    by = "a point" if s["prompts.judged_by"] == "point" else f"a box that is off by {s['prompts.judged_jitter']:g}"
+    most = f"{s['prompts.at_most']} objects an image" if s["prompts.at_most"] else "all objects"
+    return f"prompted by {by}, {s['prompts.repeats']} times, {most}"
 
 
 def _entry(group: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -53,7 +66,7 @@ def _entry(group: list[dict[str, Any]]) -> dict[str, Any] | None:
     if not done:
         return None
     best = min(done, key=lambda r: rank(TASKS[r["task"]].mode, r["best"], f"{r['run']}/{r['trial']}"))
-    kept = (*GROUP, "task", "objective", "best", "test")
+    kept = (*GROUP, "objective", "best", "test")
     return {
         **{name: best[name] for name in kept},
         "run": best["run"],
@@ -133,28 +146,35 @@ def published_for(datasets: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def render(entries: Sequence[dict[str, Any]]) -> list[Table]:
-    """A table for each dataset (stand-in and real apart), published rows below the own ones."""
-    tables = []
-    for dataset, stand_in in sorted({(e["dataset"], e["stand_in"]) for e in entries}):
-        own = [e for e in entries if (e["dataset"], e["stand_in"]) == (dataset, stand_in)]
-        metrics = TASKS[own[0]["task"]].metrics
-        title = f"{dataset}  {STAND_IN}: not comparable with the paper" if stand_in else dataset
-        table = Table(title=title, title_justify="left", title_style="bold red" if stand_in else "bold")
-        for name in ("method", "backbone", *(METRICS[m].label for m in metrics), "trials", "run / trial or source"):
-            table.add_column(name, overflow="fold")
-        if any(e["within_noise"] for e in own):
-            table.caption = f"{ALIKE} seeds alone may make its difference to the best (Welch's t-test, {LEVEL:.0%})"
-            table.caption_justify = "left"
-        for e in own:
-            trials = str(e["trials"]) + (f" + {e['n']} seeds" if e["n"] else "")
-            table.add_row(_method(e["method"]), _backbone(e), *_cells(e, metrics), trials, f"{e['run']}/{e['trial']}")
-        for p in published_for([dataset]):
-            notes = "; ".join(sorted(set(p["notes"].values())))
-            cells = [f"{_title(p['method'])}", "published", *_numbers(p, metrics), "", p["source"]]
-            cells[-1] += f" ({notes})" if notes else ""
-            table.add_row(*cells, style="dim italic")
-        tables.append(table)
-    return tables
+    """A table for each dataset (stand-in and real apart) and way of judging, published rows below the own ones."""
+    tables: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for entry in entries:
+        tables.setdefault(tuple(entry[name] for name in TABLE), []).append(entry)
+    return [_table(tables[key]) for key in sorted(tables)]
+
+
+def _table(own: Sequence[dict[str, Any]]) -> Table:
+    """The table of entries that are alike in ``TABLE``."""
+    dataset, stand_in, task, judged = (own[0][name] for name in TABLE)
+    metrics = TASKS[task].metrics
+    title = ", ".join(filter(None, (dataset, judged))) + (f"  {STAND_IN}: not comparable with the paper" * stand_in)
+    table = Table(title=title, title_justify="left", title_style="bold red" if stand_in else "bold")
+    for name in ("method", "backbone", *(METRICS[m].label for m in metrics), "trials", "run / trial or source"):
+        table.add_column(name, overflow="fold")
+    if any(e["within_noise"] for e in own):
+        table.caption = f"{ALIKE} seeds alone may make its difference to the best (Welch's t-test, {LEVEL:.0%})"
+        table.caption_justify = "left"
+    for e in own:
+        trials = str(e["trials"]) + (f" + {e['n']} seeds" if e["n"] else "")
+        table.add_row(_method(e["method"]), _backbone(e), *_cells(e, metrics), trials, f"{e['run']}/{e['trial']}")
+    for p in published_for([dataset]):
+        if not p["test"].keys() & set(metrics):
+            continue
+        notes = "; ".join(sorted(set(p["notes"].values())))
+        cells = [f"{_title(p['method'])}", "published", *_numbers(p, metrics), "", p["source"]]
+        cells[-1] += f" ({notes})" if notes else ""
+        table.add_row(*cells, style="dim italic")
+    return table
 
 
 def trials_table(rows: Sequence[Any], objective: str, metrics: Sequence[str], mode: str) -> Table:

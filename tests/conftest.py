@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import flaky_store
 import hypothesis
 import pytest
+import torch
 from batches import make_batch
 from data_samples import real
 from segment_anything.modeling import Sam
@@ -33,6 +35,13 @@ def kvasir() -> Path:
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's cache."""
     monkeypatch.setenv("SAMSWEEP_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _own_denormals() -> Iterator[None]:
+    """The engine has its thread take tiny numbers for zero, which hypothesis will not work with."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from orchestrator.config import make_settings
-from orchestrator.data.tasks import TASKS
+from orchestrator.data.tasks import OBJECTS, TASKS
 from orchestrator.errors import UserError
 from orchestrator.leaderboard import ALIKE, leaderboard, published_for, render, seeds_table, trials_table
 from orchestrator.noise import spread, within_noise
@@ -154,6 +154,25 @@ def test_stand_in_and_other_data_are_apart(tmp_path: Path) -> None:
     shown = console.export_text()
     assert "cod10k  STAND-IN: not comparable with the paper" in shown
     assert "published" in shown and "0.883" in shown and "implied by the published relative gain" in shown
+
+
+def test_objects_and_whole_images_have_tables_of_their_own(tmp_path: Path) -> None:
+    changes = {"by_box": {"prompts.judged_by": "box", "prompts.at_most": 0}, "by_point": {}, "more": {"train.lr": 1e-3}}
+    for name, change in changes.items():
+        p = plan(tmp_path, "decoder", task=OBJECTS, name=name)
+        p = dataclasses.replace(p, settings=make_settings("decoder", "cod10k", change))
+        write_row(p.run, make_row(p, "t", "completed", epochs(0.9, {"object_miou": 0.9}), seconds=1.0))
+    write(plan(tmp_path), "whole", 0.5, 0.5)
+    entries = leaderboard(read_rows(Storage(str(tmp_path))))
+    assert {(e["run"], e["judged"]) for e in entries} == {
+        ("run-decoder", ""),
+        ("by_box", "prompted by a box that is off by 0.1, 20 times, all objects"),
+        ("by_point", "prompted by a point, 20 times, 16 objects an image"),
+    }, "what a trial is trained with makes no table of its own"
+    tables = render(entries)
+    assert [str(table.title).split(",")[0] for table in tables] == ["cod10k"] * 3
+    sources = [list(table.columns[-1].cells) for table in tables]
+    assert len(sources[0]) > 1 and sources[1:] == [["by_box/t"], ["by_point/t"]], "published numbers by their metrics"
 
 
 def test_smaller_is_better_for_ber(tmp_path: Path) -> None:

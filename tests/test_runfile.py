@@ -90,7 +90,7 @@ def test_what_a_sweep_starts_from_is_decided_once(tmp_path: Path) -> None:
     then = runfile.load(Storage(str(tmp_path)), "run")
     given = argparse.Namespace(warm_start=None, objectives=None)
     how = _search(given, plan=None, space=None, trials=9, begun=then)
-    assert how == {"warm_start": "auto", "warm": [point], "objectives": ["quality", "seconds"]}
+    assert how == {"warm_start": "auto", "warm": [point], "objectives": ["quality", "seconds"], "lessons": []}
     assert WarmPoint(**how["warm"][0]) == WarmPoint("other", "002", {"train.lr": 1e-3})
 
 
