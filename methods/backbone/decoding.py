@@ -33,18 +33,20 @@ class Decoded:
     def features_at(self, points: Tensor) -> Tensor:
         """The upscaled embedding at points BxPxKx2 (x, y, in cells of the masks' grid): BxPxKxD/8, bilinear."""
         height, width = self.masks.shape[-2:]
-        flat = self.features.flatten(2, -2)
         low = (points - 0.5).floor()
         part = points - 0.5 - low
-        found = torch.zeros((), device=points.device)
+        places, shares = [], []
         for dy in (0, 1):
             for dx in (0, 1):
                 x = (low[..., 0] + dx).clamp(0, width - 1).long()
                 y = (low[..., 1] + dy).clamp(0, height - 1).long()
-                share = (part[..., 0] if dx else 1 - part[..., 0]) * (part[..., 1] if dy else 1 - part[..., 1])
-                at = _place(y, x, width // 4)[..., None].expand(-1, -1, -1, flat.shape[-1])
-                found = found + share[..., None] * flat.gather(2, at)
-        return found
+                places.append(_place(y, x, width // 4))
+                shares.append((part[..., 0] if dx else 1 - part[..., 0]) * (part[..., 1] if dy else 1 - part[..., 1]))
+        flat = self.features.flatten(2, -2)
+        # all four at once: the gradient of each gathering is as large as the features
+        at = torch.cat(places, dim=2)[..., None].expand(-1, -1, -1, flat.shape[-1])
+        found = flat.gather(2, at).unflatten(2, (4, -1))
+        return (torch.stack(shares, dim=2)[..., None] * found).sum(2)
 
 
 def decode_prompts(sam: Sam, embedding: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
