@@ -87,6 +87,28 @@ def test_another_start_gives_other_points() -> None:
     assert not torch.equal(first, second)
 
 
+@pytest.mark.parametrize("count", [20, 256])
+def test_the_last_draw_that_there_is_stays_on_the_contour(count: int) -> None:
+    at = cells(C.true_points(square(8, 16), count, torch.tensor([[[1 - 2**-24]]])), SIDE)
+    assert min(at) >= (8, 8)
+
+
+def test_an_object_that_fills_the_input_has_goals_all_over_it() -> None:
+    """It has no contour, and nothing may draw the points of a prediction into a corner."""
+    true = torch.cat([square(0, SIDE), square(8, 16)], dim=1)
+    goals = C.true_points(true, 64, torch.tensor([[[0.5], [0.5]]]))
+    assert goals[0, 0].amin() < 0.1 and goals[0, 0].amax() > 0.9
+    assert min(cells(goals[:, 1:], SIDE)) >= (8, 8), "the other has its contour's"
+    points = C.points_on(torch.zeros(1, 1, 8, 8).bool(), true[:, :1], draws(40))
+    assert points.amin() < 0.1 and points.amax() > 0.9
+
+
+def test_an_object_between_two_cells_is_not_lost() -> None:
+    true = torch.zeros(1, 1, SIDE, SIDE)
+    true[..., 18:20, 21:23] = 1
+    assert set(cells(C.points_on(torch.zeros(1, 1, 8, 8).bool(), true, draws(9)), 8)) == {(5, 4)}
+
+
 @given(st.integers(1, 30), st.integers(1, 20), st.integers(0, 2**31))
 def test_the_nearest_goal_is_found(goals: int, points: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
