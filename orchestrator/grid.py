@@ -39,14 +39,14 @@ def cells(method: str, dataset: str, data: Storage, entry_of: Callable[[str], En
     ``all`` takes whatever fits together. ``entry_of`` tells a dataset's entry, by default what lies under ``data``.
     Raises UserError for an unknown name, a pair of named ones that does not fit, or where nothing is left.
     """
-    everything = {*CATALOGUE, *ingested_names(data)}
+    ingested = set(ingested_names(data))
     methods = _named("method", method, registry.names())
-    datasets = _named("dataset", dataset, sorted(everything))
+    datasets = _named("dataset", dataset, sorted({*CATALOGUE, *ingested}))
     fitting = []
     for name in datasets:
         task = (entry_of(name) if entry_of else resolve(name, data)).task
         for one in methods:
-            if why := _misfit(one, task):
+            if why := _misfit(one, task, name in ingested):
                 if ALL not in (method, dataset):
                     raise UserError(f"METHOD={one} DATASET={name}: {why}; leave it out")
             else:
@@ -64,9 +64,12 @@ def _named(kind: str, words: str, known: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _misfit(method: str, task: str) -> str:
-    """Why a method does not serve a task; '' where it does."""
+def _misfit(method: str, task: str, ingested: bool) -> str:
+    """Why a method does not serve a data set of a task; '' where it does."""
     kind = registry.load(method)
     if kind.prompted and not TASKS[task].prompted:
         return "a prompted method needs several masks an image"
-    return misfit(method, judged_as(task, kind.needs_prompts))
+    if why := misfit(method, judged_as(task, kind.needs_prompts)):
+        return why
+    # objects can be asked for in any masks, but not every task has a stand-in
+    return "" if ingested or TASKS[task].solved else f"no stand-in is drawn for task '{task}', and it is not ingested"
