@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from data_samples import encode, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -24,7 +25,9 @@ from orchestrator.config import PromptSettings, make_settings
 from orchestrator.data.loader import Apart, valid_size
 from orchestrator.data.objects import Target, objects_of
 from orchestrator.data.reader import DataSplit, open_dataset
+from orchestrator.data.schema import Row
 from orchestrator.data.tasks import OBJECTS
+from orchestrator.data.writer import DatasetWriter
 from orchestrator.engine import Engine, NotFinite
 from orchestrator.metrics import METRICS, OBJECT_METRICS
 from orchestrator.object_scores import Questions, Scored, boundary, chosen, evaluate_objects, means
@@ -334,3 +337,40 @@ def test_two_ranks_measure_what_one_does(engine_of: Callable[..., tuple[Engine, 
         both = evaluate_objects(engine, split, 2, module.VALIDATION)
     assert both == alone
     assert [len(Turns.left[rank]) for rank in (0, 1)] == [len(split) // 2] * 2
+    engine, _ = engine_of(Turns(1, 2), train_batch=len(split))
+    evaluate_objects(engine, split, 2, module.VALIDATION)
+    assert Turns.left[1] == {}, "what only keeps the ranks in step is not measured"
+
+
+class Asked:
+    """In the place of ``Questions``: notes what is asked for, by picture."""
+
+    noted: ClassVar[dict[str, list[int]]] = {}
+
+    def __init__(self, image: Batch, targets: list[Target], shape: object, name: str, *more: object) -> None:
+        assert len(image) == 1
+        self.noted[name] = [one.category for one in targets]
+
+    def scored(self, *more: object) -> list[Scored]:
+        return []
+
+
+def test_some_objects_of_each_picture_are_asked_for_and_no_background(
+    engine_of: Callable[..., tuple[Engine, DataSplit]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = np.repeat(np.arange(8, dtype=np.uint8)[None], 24, axis=0).repeat(4, axis=1)
+    with DatasetWriter(Storage(str(tmp_path)), "own") as writer:
+        for i in range(3):
+            writer.add("test", Row(f"r{i}", "", encode(picture(i)), encode(labels), 24, 32, 0, "", coding="classes"))
+        writer.commit(task="parts", layout="folders", split_rule="")
+    engine, _ = engine_of(prompts_at_most=3)
+    engine.apart = Apart(frozenset({0, 5}))
+    split = open_dataset(Storage(str(tmp_path)), "own").split("test")
+    monkeypatch.setattr(module, "Questions", Asked)
+    monkeypatch.setattr(Asked, "noted", {})
+    evaluate_objects(engine, split, 2, module.VALIDATION)
+    those = objects_of(split.truth(0), background=engine.apart.background)
+    assert [one.category for one in those] == [1, 2, 3, 4, 6, 7]
+    for name in ("r0", "r1", "r2"):
+        assert Asked.noted[name] == [one.category for one in chosen(those, engine.settings.prompts, name)]
+    assert len(Asked.noted["r0"]) == 3 and len({tuple(found) for found in Asked.noted.values()}) > 1

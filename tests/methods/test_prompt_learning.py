@@ -13,6 +13,7 @@ from segment_anything.modeling import Sam
 from methods.backbone.build import build
 from methods.backbone.calls import embed_image
 from methods.base import Batch
+from methods.parts import contour
 from methods.parts import prompts as P
 from methods.parts.mask_errors import focal_and_dice
 from methods.prompt_learning import FOCAL_WEIGHT, Attention, Options, PromptBlock, PromptLearning
@@ -188,6 +189,20 @@ def test_an_images_seed_alone_decides_its_points(sam: Sam, seen: Batch, matching
         other = method(dataclasses.replace(seen, seed=seen.seed + 1))["matching"]
     torch.testing.assert_close(alone[0], whole[1], rtol=1e-3, atol=1e-4)
     assert not torch.allclose(other, whole, rtol=1e-3)
+
+
+def test_points_are_not_drawn_by_the_prompts_numbers(sam: Sam, seen: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else where a prompt lies would say which points of the contour count."""
+    told: list[torch.Tensor] = []
+
+    def note(logits: torch.Tensor, true: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+        told.append(u)
+        return logits.mean((2, 3))
+
+    monkeypatch.setattr(contour, "band_errors", note)
+    make(sam, matching="band", matching_points=30).train()(seen)
+    assert told[0].shape == (2, 2, 30) and len(told[0].unique()) == 120
+    assert not torch.isin(told[0], P.uniforms(seen.seed, 2, 40)).any()
 
 
 def test_the_mask_loss_is_sams_on_the_masks_own_grid(sam: Sam, seen: Batch) -> None:
