@@ -40,9 +40,8 @@ def cells(method: str, dataset: str, data: Storage, entry_of: Callable[[str], En
     Raises UserError for an unknown name, a pair of named ones that does not fit, or where nothing is left.
     """
     ingested = set(ingested_names(data))
-    everything = {*CATALOGUE, *ingested}
     methods = _named("method", method, registry.names())
-    datasets = _named("dataset", dataset, sorted(everything))
+    datasets = _named("dataset", dataset, sorted({*CATALOGUE, *ingested}))
     fitting = []
     for name in datasets:
         task = (entry_of(name) if entry_of else resolve(name, data)).task
@@ -66,9 +65,11 @@ def _named(kind: str, words: str, known: Sequence[str]) -> list[str]:
 
 
 def _misfit(method: str, task: str, ingested: bool) -> str:
-    """Why a method does not serve a task; '' where it does."""
+    """Why a method does not serve a data set of a task; '' where it does."""
     kind = registry.load(method)
     if kind.prompted and not TASKS[task].prompted:
         return "a prompted method needs several masks an image"
-    why = misfit(method, judged_as(task, kind.needs_prompts))
-    return why if why or ingested or TASKS[task].solved else f"not ingested, and task '{task}' has no stand-in yet"
+    if why := misfit(method, judged_as(task, kind.needs_prompts)):
+        return why
+    # objects can be asked for in any masks, but not every task has a stand-in
+    return "" if ingested or TASKS[task].solved else f"no stand-in is drawn for task '{task}', and it is not ingested"

@@ -16,13 +16,15 @@ from orchestrator.build import check_method, starts_random
 from orchestrator.config import Settings, make_settings
 from orchestrator.data import catalogue
 from orchestrator.data.ingest import ingest
-from orchestrator.data.reader import Dataset, open_dataset
+from orchestrator.data.loader import Apart
+from orchestrator.data.objects import objects_of
+from orchestrator.data.reader import Dataset, DataSplit, open_dataset
 from orchestrator.data.schema import ingested_names, load_drawn, load_manifest
 from orchestrator.data.standin import official
 from orchestrator.data.tasks import TASKS, Task, judged_as
 from orchestrator.data.writer import check_name
 from orchestrator.errors import UserError, unknown
-from orchestrator.job import selection_splits
+from orchestrator.job import apart, selection_splits
 from orchestrator.storage import Storage
 
 #: Where stand-ins lie under DATA, and how many pictures they have.
@@ -94,7 +96,7 @@ def make_plan(
     check_fits(method, dataset, task)
     settings = with_defaults(settings, task, changes)
     if opened:
-        _check_data(opened, settings, fetch=not dry)
+        _check_data(opened, settings, task, fetch=not dry)
     storage.check_writable()
     return Plan(
         name=run,
@@ -109,13 +111,23 @@ def make_plan(
     )
 
 
-def _check_data(opened: Dataset, settings: Settings, fetch: bool) -> None:
-    """Whether a data set has the splits and is undamaged; what must be fetched for that only with ``fetch``."""
+def _check_data(opened: Dataset, settings: Settings, task: Task, fetch: bool) -> None:
+    """Whether a data set has what is needed and is undamaged; what must be fetched for that only with ``fetch``."""
     if fetch or opened.root.is_local:
-        selection_splits(opened, settings)
+        train, val, _ = selection_splits(opened, settings)
         opened.verify()
+        if around := apart(task, opened.manifest):
+            used = {"trained on": train} if registry.load(settings.method).trains else {}
+            for use, split in (used | {"chosen by": val, "tested on": opened.split("test")}).items():
+                _check_objects(split, f"dataset '{settings.dataset}': in the images that are {use}", around)
     else:
         selection_splits(opened, settings.replace({"data.val_fraction": 0}))  # to hold some out, shards are read
+
+
+def _check_objects(split: DataSplit, where: str, around: Apart) -> None:
+    """Raise UserError where nothing at all in a split can be prompted for; the first object ends the search."""
+    if not any(objects_of(split.truth(i), background=around.background) for i in range(len(split))):
+        raise UserError(f"{where} there is no object to prompt for; ingest images that have some")
 
 
 def check_solved(dataset: str, task: Task) -> None:

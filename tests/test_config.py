@@ -71,3 +71,37 @@ def test_every_setting_has_a_help_text() -> None:
     for method in registry.names():
         for section in make_settings(method, "x").sections().values():
             assert all(help for _, _, help in describe(section))
+
+
+@pytest.mark.parametrize("method", registry.names())
+def test_objects_are_asked_for_where_the_method_or_the_user_wants_it(method: str) -> None:
+    kind = registry.load(method)
+    assert make_settings(method, "x").per_object is kind.needs_prompts
+    always = {"prompts.objects": "always"}
+    if kind.answers:
+        settings = make_settings(method, "x", always)
+        assert settings.per_object and from_flat(settings.flat()).per_object
+    else:
+        with pytest.raises(UserError, match=f"method '{method}' draws its own prompts; leave it out"):
+            make_settings(method, "x", always)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"prompts.kind": "pont"}, "unknown value of prompts.kind 'pont' (nearest: point"),
+        ({"prompts.judged_by": "mixed"}, "unknown value of prompts.judged_by 'mixed'"),
+        ({"prompts.objects": "never"}, "unknown value of prompts.objects 'never'"),
+        ({"prompts.points": "0"}, "prompts.points=0: must be at least 1"),
+        ({"prompts.points": "21"}, "prompts.points=21: must be at most 20"),
+        ({"prompts.jitter": "-0.1"}, "prompts.jitter=-0.1: must be at least 0"),
+        ({"prompts.repeats": "1"}, "prompts.repeats=1: must be at least 2"),
+        ({"prompts.per_image": "0"}, "prompts.per_image=0: must be at least 1"),
+        ({"prompts.at_most": "-1"}, "prompts.at_most=-1: must be at least 0"),
+        ({"prompts.jiter": "0.1"}, "unknown setting 'prompts.jiter' (nearest: prompts.jitter"),
+    ],
+)
+def test_bad_prompts_are_one_line(changes: dict[str, str], says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        make_settings("prompt_learning", "x", changes)
+    assert says in str(caught.value) and "\n" not in str(caught.value)

@@ -14,12 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from data_samples import encode, ground, picture
 
 from orchestrator.cli import cells as cells_module
 from orchestrator.cli import grid as module
 from orchestrator.cli import main
 from orchestrator.cli.cells import Outcome, words_of
 from orchestrator.cli.main import build_parser
+from orchestrator.data.schema import Row
+from orchestrator.data.tasks import TASKS
+from orchestrator.data.writer import DatasetWriter
 from orchestrator.errors import UserError
 from orchestrator.grid import Cell, cells, is_grid
 from orchestrator.storage import Storage
@@ -45,12 +49,33 @@ def test_lists_keep_their_order_and_name_what_does_not_fit(tmp_path: Path) -> No
     assert cells("sam,mca,sam", "istd", data) == [Cell("sam", "istd"), Cell("mca", "istd")]
     with pytest.raises(UserError, match=r"METHOD=mca DATASET=camvid: no method solves task 'semantic' yet"):
         cells("mca", "istd,camvid", data)
-    with pytest.raises(UserError, match="DATASET=camvid: not ingested, and task 'semantic' has no stand-in yet"):
-        cells("prompt_learning,sam", "camvid", data)
     with pytest.raises(UserError, match=r"unknown method 'mac' \(nearest: mca\)"):
         cells("sam,mac", "all", data)
     with pytest.raises(UserError, match="no method here fits"):
         cells("promptable", "all", data)
+
+
+def ingest_as(task: str, name: str, data: Storage) -> None:
+    """One image and its mask, which are not looked at here."""
+    with DatasetWriter(data, name) as writer:
+        writer.add(
+            "test", Row("a", "", encode(picture()), encode(ground()), 24, 32, 127, "a", coding=TASKS[task].coding)
+        )
+        writer.commit(task=task, layout="folders", split_rule="")
+
+
+def test_objects_are_asked_for_in_any_masks_that_are_there(tmp_path: Path) -> None:
+    """By a method that is nothing without prompts; what no method solves has no stand-in to ask in."""
+    data = Storage(str(tmp_path))
+    with pytest.raises(UserError, match="METHOD=prompt_learning DATASET=camvid: no stand-in is drawn for task 'sem"):
+        cells("prompt_learning", "camvid", data)
+    ingest_as("semantic", "camvid", data)
+    ingest_as("promptable", "own", data)
+    assert cells("all", "camvid,own", data) == [
+        Cell("prompt_learning", "camvid"),
+        Cell("prompt_learning", "own"),
+        Cell("promptable", "own"),
+    ]
 
 
 def test_plan_starts_nothing(

@@ -97,3 +97,13 @@ def test_balanced_bce_has_no_weight_of_iou() -> None:
     shadow = make_settings("mca", "x", {"method.mask_loss": "bbce"})
     assert all("method.iou_weight" not in suggested for suggested, _ in draw(Space(shadow, {}), 3))
     assert all("method.iou_weight" in suggested for suggested, _ in draw(Space(MCA, {}), 3))
+
+
+def test_what_a_trial_is_measured_by_is_no_dimension() -> None:
+    """Else the easiest prompts would win; and what a prompt has none of is not drawn for it."""
+    space = Space(make_settings("prompt_learning", "x"), {})
+    kinds = {kind: set(space.point_of({"prompts.kind": kind}) or {}) for kind in ("point", "box", "mixed")}
+    trained = {"prompts.kind", "prompts.points", "prompts.jitter", "prompts.per_image"}
+    assert {name for name in kinds["mixed"] if name.startswith("prompts.")} == trained
+    assert kinds["mixed"] - kinds["point"] == {"prompts.jitter"}
+    assert kinds["mixed"] - kinds["box"] == {"prompts.points"}

@@ -215,9 +215,7 @@ LESSONS = [
 
 def warm_search(folder: Path, ended: Mapping[str, Ended] | None = None) -> StudySearch:
     journal = folder / "study.journal"
-    return StudySearch(
-        Space(SETTINGS, {}), "max", STUDY, journal, 0, trials=6, ended=ended, warm=WARM, lessons=LESSONS
-    )
+    return StudySearch(Space(SETTINGS, {}), "max", STUDY, journal, 0, trials=6, ended=ended, warm=WARM, lessons=LESSONS)
 
 
 def test_warm_points_come_after_the_defaults_and_tell_their_source(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from orchestrator.data.tasks import TASKS
 from orchestrator.errors import UserError
 from orchestrator.plan import Plan
 from orchestrator.results import make_row, write_row
+from orchestrator.sampler import Lesson
 from orchestrator.space import Space
 from orchestrator.storage import Storage
-from orchestrator.sampler import Lesson
 from orchestrator.warm import GOOD as SHARE_OF_GOOD
 from orchestrator.warm import STUDIES, WarmPoint, lessons_of, warm_points, words
 

@@ -34,21 +34,30 @@ def _spread(pixels: Tensor, dim: int) -> Tensor:
     return spread
 
 
+def _drawn_from(masks: Tensor) -> Tensor:
+    """The contours of masks, and all of one that fills the input and has none."""
+    return _unless_empty(edges(masks), masks > 0)
+
+
+def _unless_empty(maps: Tensor, instead: Tensor) -> Tensor:
+    """Each of ``maps`` BxPxGxG, or its counterpart in ``instead`` where it is all 0."""
+    return torch.where((maps > 0).flatten(2).any(2)[..., None, None], maps, instead)
+
+
 def points_on(predicted: Tensor, true: Tensor, u: Tensor) -> Tensor:
     """N points drawn from the contours of ``predicted`` BxPxaxa by u BxPxN: BxPxNx2.
 
     Where nothing is predicted, or all of it, they are the true mask's, BxPxSxS.
     """
-    edge = edges(predicted)
     step = true.shape[-1] // predicted.shape[-1]
-    empty = ~edge.flatten(2).any(2)[..., None, None]
-    return P.picks(torch.where(empty, edges(true[..., ::step, ::step]), edge), u, 1)
+    cells = true.unflatten(-1, (-1, step)).unflatten(-3, (-1, step))
+    return P.picks(_unless_empty(edges(predicted), _drawn_from(cells.amax((-1, -3)))), u, 1)  # the smallest is seen
 
 
 def true_points(masks: Tensor, count: int, u: Tensor) -> Tensor:
     """``count`` points of the contours of masks BxPxSxS, spread over them, from where u BxPx1 says: BxPxCx2."""
     steps = (torch.arange(count, device=masks.device) + u) / count
-    return P.picks(edges(masks), steps, 1)
+    return P.picks(_drawn_from(masks), steps.clamp_max(1 - 2**-24), 1)  # the last may be rounded up to 1
 
 
 def nearest(points: Tensor, goals: Tensor) -> Tensor:
@@ -69,7 +78,7 @@ def band_errors(logits: Tensor, true: Tensor, u: Tensor) -> Tensor:
     coverage = F.avg_pool2d(true.float(), true.shape[-1] // grid)
     edge = edges(coverage > 0.5).float()
     band = F.max_pool2d(edge, 2 * BAND + 1, 1, BAND)
-    points = P.picks(torch.where(band.flatten(2).sum(2)[..., None, None] == 0, coverage, band), u, 1)
+    points = P.picks(_unless_empty(band, coverage), u, 1)
     found, wanted = sampled_own(logits, points), sampled_own(coverage, points)
     entropy = F.binary_cross_entropy_with_logits(found, wanted, reduction="none").mean(-1)
     p = found.sigmoid()

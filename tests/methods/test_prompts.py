@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
 from methods.backbone.build import build
+from methods.backbone.calls import decode, no_prompt
 from methods.backbone.decoding import decode_prompts
 from methods.parts import prompts as P
 
@@ -128,6 +130,33 @@ def test_every_pixel_has_its_chance() -> None:
     assert found == {(1.5, 1.5), (2.5, 1.5)}
 
 
+@given(
+    st.lists(st.integers(0, 9), min_size=16, max_size=16).filter(any),
+    st.lists(st.floats(0, 1 - 2**-24, width=32), min_size=1, max_size=6),
+)
+def test_picks_are_quantiles_of_the_weights(weights: list[int], u: list[float]) -> None:
+    """The first pixel up to which, row by row, more than a share of u of the weight lies."""
+    found = P.picks(torch.tensor(weights).view(1, 1, 4, 4), torch.tensor([[u]]), 8)[0, 0]
+    total = np.cumsum(weights)
+    for (x, y), share in zip(found.tolist(), u, strict=True):
+        pixel = int((y / 2 - 0.5) * 4 + x / 2 - 0.5)
+        assert weights[pixel] > 0
+        assert total[pixel] - weights[pixel] <= share * total[-1] * (1 + 1e-6)
+        assert share * total[-1] * (1 - 1e-6) <= total[pixel]
+
+
+def test_picks_of_a_mask_do_not_depend_on_the_others() -> None:
+    weights = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).round()
+    weights[1, 1] = 0
+    u = torch.rand(2, 3, 5, generator=torch.Generator().manual_seed(1))
+    found = P.picks(weights, u, SIDE)
+    for b in range(2):
+        for p in range(3):
+            one = torch.stack([P.pick(weights[b, p], u[b, p, k], SIDE) for k in range(5)])
+            assert torch.equal(found[b, p], one)
+    assert (found[1, 1] == SIDE / 8 / 2).all(), "where there is nothing to pick, the first cell"
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 30), st.integers(1, 30))
 def test_boxes_are_tight(x: int, y: int, width: int, height: int) -> None:
@@ -152,3 +181,39 @@ def test_numbers_come_from_each_images_seed() -> None:
     together = P.uniforms(torch.tensor([5, 9]), 3, 4)
     assert torch.equal(together[1:], P.uniforms(torch.tensor([9]), 3, 4))
     assert not torch.equal(together[0], together[1])
+    assert together.min() >= 0 and together.max() < 1 and len(together.unique()) == 24
+
+
+def test_each_use_of_a_seed_has_numbers_of_its_own() -> None:
+    seeds = torch.tensor([5])
+    assert torch.equal(P.uniforms(seeds, 3, 4), P.uniforms(seeds, 3, 4, stream=1))
+    assert not (P.uniforms(seeds, 3, 4) == P.uniforms(seeds, 3, 4, stream=2)).any()
+
+
+def test_a_whole_image_is_a_box_as_sam_takes_it(sam: Sam) -> None:
+    """Around what is shown of it, without the padding."""
+    sizes = torch.tensor([[256, 140], [90, 256]])
+    found = P.embed(sam.prompt_encoder, P.whole_image(sizes))
+    for tokens, (height, width) in zip(found, sizes.tolist(), strict=True):
+        box = torch.tensor([[0.0, 0.0, width, height]])
+        expected, _ = sam.prompt_encoder(points=None, boxes=box, masks=None)
+        torch.testing.assert_close(tokens, expected)
+
+
+def test_what_is_asked_without_prompts_is_sams_no_prompt(sam: Sam) -> None:
+    embedding = torch.randn(2, 128, 16, 16, generator=torch.Generator().manual_seed(0))
+    prompts = P.whole_image(torch.full((2, 2), 256))
+    with torch.inference_mode():
+        masks, iou = P.ask(sam, embedding, None)
+        expected, scores = decode(sam, embedding, *no_prompt(sam, 2))
+        assert torch.equal(masks[:, 0], expected) and torch.equal(iou[:, 0], scores) and masks.shape[1] == 1
+        answered, _ = P.ask(sam, embedding, prompts)
+        assert torch.equal(answered, P.answer(sam, embedding, prompts)[0])
+        assert not torch.allclose(answered, masks, atol=1e-3)
+
+
+def test_a_mixture_takes_whole_prompts() -> None:
+    a, b = (P.Prompts(torch.full((1, 3, 2, 2), v), torch.full((1, 3, 2), int(v))) for v in (1.0, 0.0))
+    found = P.where(torch.tensor([[True, False, True]]), a, b)
+    assert found.coords.mean((2, 3)).tolist() == [[1, 0, 1]] and found.labels.sum(2).tolist() == [[2, 0, 2]]
+    assert found.take(2).labels.shape == (1, 2, 2) and found.take(2).coords.shape == (1, 2, 2, 2)
