@@ -99,7 +99,7 @@ def blobs(draw: st.DrawFn) -> tuple[Target, tuple[int, int]]:
     return Target(crop, (y0, x0, y1, x1)), (y1 + draw(st.integers(0, 30)), x1 + draw(st.integers(0, 30)))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(blobs(), st.text(max_size=5))
 def test_points_lie_on_the_object(given_: tuple[Target, tuple[int, int]], name: str) -> None:
     one, shape = given_
@@ -111,7 +111,7 @@ def test_points_lie_on_the_object(given_: tuple[Target, tuple[int, int]], name: 
         assert full[int(y * shape[0] / height), int(x * shape[1] / width)]
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(blobs(), st.floats(0, 0.5))
 def test_boxes_are_the_objects_up_to_twice_the_jitter(given_: tuple[Target, tuple[int, int]], jitter: float) -> None:
     one, shape = given_

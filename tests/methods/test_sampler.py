@@ -31,7 +31,7 @@ def many_seeds(count: int = 400) -> Tensor:
     return torch.arange(count) + 7
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.lists(BOXES, min_size=1, max_size=4), SEEDS, st.integers(1, 5))
 def test_points_lie_on_their_own_object(boxes: list, seed: int, points: int) -> None:
     masks = crosses(*boxes)
@@ -42,7 +42,7 @@ def test_points_lie_on_their_own_object(boxes: list, seed: int, points: int) -> 
             assert mask[int(y), int(x)] == 1 and x % 1 == y % 1 == 0.5, "the middle of a pixel"
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(BOXES, SEEDS, st.floats(0, 1))
 def test_corners_stay_as_near_the_object_as_sams(box: tuple, seed: int, jitter: float) -> None:
     (x0, x1), (y0, y1) = box
@@ -76,7 +76,7 @@ def test_points_are_uniform_over_the_object() -> None:
     assert counts.min() > 60 and counts.max() < 140
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(RULES, st.lists(SEEDS, min_size=2, max_size=4, unique=True), st.integers(1, 4), st.data())
 def test_an_images_seed_alone_decides(rule: PromptRule, seeds: list[int], count: int, data: st.DataObject) -> None:
     """Whatever the other images, their number and their order: so the prompts are the same for any ranks."""
