@@ -55,6 +55,9 @@ class PromptSettings:
         "ask for objects one by one where the data set or the method wants it, or always",
         ("auto", "always"),
     )
+    classes: str = option(
+        "", "classes that are asked for, with commas (a module for each, as the paper has it); empty: all"
+    )
     kind: str = option("point", "prompts in training: points, a box, or either by a coin", KINDS)
     points: int = option(1, "points of a prompt in training, uniform over the mask", at_least=1, at_most=20)
     jitter: float = option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from orchestrator.data.schema import Manifest, load_manifest
 from orchestrator.data.tasks import Task, judged_as
 from orchestrator.embeddings.use import open_embeddings
 from orchestrator.engine import Engine, OnStep, Position, reset_peak_memory
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, unknown
 from orchestrator.metrics import MASK_METRICS, OBJECT_METRICS
 from orchestrator.object_scores import VALIDATION, VALIDATION_REPEATS, evaluate_objects
 from orchestrator.patience import patiently
@@ -108,7 +108,7 @@ def run_job(
     train, val, chosen_on = selection_splits(dataset, settings)
     method = build_method(settings)
     backbone = fingerprint(method.sam)
-    engine = Engine(settings, method, train, device, ranks, apart(task, dataset.manifest))
+    engine = Engine(settings, method, train, device, ranks, apart(task, settings, dataset.manifest.classes))
     engine.on_step, engine.on_notice = on_step, on_notice
     best = _Best(task)
     if job.embeddings and not task.prompted:
@@ -199,11 +199,25 @@ def _measure(engine: Engine, task: Task, dataset: Dataset, split: DataSplit, tes
     return engine.evaluate(split, tuple(MASK_METRICS) if test else task.metrics)
 
 
-def apart(task: Task, manifest: Manifest) -> Apart | None:
-    """Where objects are prompted for: which classes are none."""
+def apart(task: Task, settings: Settings, classes: Sequence[str]) -> Apart | None:
+    """Where objects are prompted for: which of a data set's classes are not asked for.
+
+    Raises:
+        UserError: ``prompts.classes`` names one that is not there, or objects are not prompted for.
+    """
+    wanted = [name.strip() for name in settings.prompts.classes.split(",") if name.strip()]
     if not task.per_object:
+        if wanted:
+            raise UserError(
+                "prompts.classes: whole images are segmented here; add prompts.objects=always, or leave it out"
+            )
         return None
-    return Apart(frozenset(k for k, name in enumerate(manifest.classes) if name == BACKGROUND))
+    for name in wanted:
+        if name not in classes:
+            raise unknown(f"class of dataset '{settings.dataset}'", name, classes)
+    return Apart(
+        frozenset(k for k, name in enumerate(classes) if name == BACKGROUND or (wanted and name not in wanted))
+    )
 
 
 class _Best:

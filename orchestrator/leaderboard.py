@@ -57,7 +57,7 @@ def judged(row: dict[str, Any]) -> str:
     s = with_new_settings(row["settings"])
     by = "a point" if s["prompts.judged_by"] == "point" else f"a box that is off by {s['prompts.judged_jitter']:g}"
     most = f"{s['prompts.at_most']} objects an image" if s["prompts.at_most"] else "all objects"
-    return f"prompted by {by}, {s['prompts.repeats']} times, {most}"
+    return ", ".join(filter(None, (s["prompts.classes"], f"prompted by {by}", f"{s['prompts.repeats']} times", most)))
 
 
 def _entry(group: list[dict[str, Any]]) -> dict[str, Any] | None:

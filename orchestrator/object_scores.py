@@ -67,7 +67,7 @@ def evaluate_objects(
             for i in np.flatnonzero(batch.weight.numpy() > 0).tolist():
                 row = int(batch.index[i])
                 truth = split.truth(row)
-                targets = chosen(objects_of(truth, background=engine.apart.background), settings.prompts, truth.id)
+                targets = chosen(objects_of(truth, left_out=engine.apart.left_out), settings.prompts, truth.id)
                 one = moved.map(lambda tensor, i=i: tensor[i : i + 1])  # type: ignore[misc]
                 asked = Questions(one, targets, truth.mask.shape, truth.id, settings.prompts, repeats)
                 with torch.inference_mode(), engine.autocast():

@@ -87,13 +87,15 @@ def make_plan(
     check_method(settings)
     if dry and is_to_be_drawn(dataset, data):
         root, opened, manifest = data / STAND_IN_FOLDER, None, None
-        task = judged_as(catalogue.CATALOGUE[dataset].task, settings.per_object)
+        entry = catalogue.CATALOGUE[dataset]
+        task, classes = judged_as(entry.task, settings.per_object), entry.class_names
     else:
         root, opened = find_data(dataset, data, note)
         manifest = opened.manifest
-        task = judged_as(manifest.task, settings.per_object)
+        task, classes = judged_as(manifest.task, settings.per_object), manifest.classes
     check_solved(dataset, task)
     check_fits(method, dataset, task)
+    apart(task, settings, classes)
     settings = with_defaults(settings, task, changes)
     if opened:
         _check_data(opened, settings, task, fetch=not dry)
@@ -116,7 +118,7 @@ def _check_data(opened: Dataset, settings: Settings, task: Task, fetch: bool) ->
     if fetch or opened.root.is_local:
         train, val, _ = selection_splits(opened, settings)
         opened.verify()
-        if around := apart(task, opened.manifest):
+        if around := apart(task, settings, opened.manifest.classes):
             used = {"trained on": train} if registry.load(settings.method).trains else {}
             for use, split in (used | {"chosen by": val, "tested on": opened.split("test")}).items():
                 _check_objects(split, f"dataset '{settings.dataset}': in the images that are {use}", around)
@@ -126,7 +128,7 @@ def _check_data(opened: Dataset, settings: Settings, task: Task, fetch: bool) ->
 
 def _check_objects(split: DataSplit, where: str, around: Apart) -> None:
     """Raise UserError where nothing at all in a split can be prompted for; the first object ends the search."""
-    if not any(objects_of(split.truth(i), background=around.background) for i in range(len(split))):
+    if not any(objects_of(split.truth(i), left_out=around.left_out) for i in range(len(split))):
         raise UserError(f"{where} there is no object to prompt for; ingest images that have some")
 
 

@@ -173,7 +173,7 @@ def write_gallery(predictor: Predictor, split: DataSplit, out: Storage, count: i
 
 
 def write_object_gallery(
-    predictor: Predictor, split: DataSplit, background: frozenset[int], out: Storage, count: int
+    predictor: Predictor, split: DataSplit, left_out: frozenset[int], out: Storage, count: int
 ) -> list[str]:
     """The same where objects are prompted for: one object of each image, the prompt in the picture."""
     rows = np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(int))
@@ -181,7 +181,7 @@ def write_object_gallery(
     written, pictures = [], []
     for row in rows:
         sample = split.read(int(row))
-        targets = objects_of(sample, background=background)
+        targets = objects_of(sample, left_out=left_out)
         if not targets:
             continue
         target = targets[zlib.crc32(sample.id.encode()) % len(targets)]

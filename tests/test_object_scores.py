@@ -369,7 +369,7 @@ def test_some_objects_of_each_picture_are_asked_for_and_no_background(
     monkeypatch.setattr(module, "Questions", Asked)
     monkeypatch.setattr(Asked, "noted", {})
     evaluate_objects(engine, split, 2, module.VALIDATION)
-    those = objects_of(split.truth(0), background=engine.apart.background)
+    those = objects_of(split.truth(0), left_out=engine.apart.left_out)
     assert [one.category for one in those] == [1, 2, 3, 4, 6, 7]
     for name in ("r0", "r1", "r2"):
         assert Asked.noted[name] == [one.category for one in chosen(those, engine.settings.prompts, name)]

@@ -165,7 +165,7 @@ class Loader:
     ) -> NDArray[np.uint8]:
         """The masks PxSxS of some objects of a sample that the input still shows, all different ones first."""
         rng = np.random.default_rng([seed, _OBJECTS])
-        targets = objects_of(sample, background=apart.background)
+        targets = objects_of(sample, left_out=apart.left_out)
         masks = np.zeros((self.masks, self.image_size, self.image_size), np.uint8)
         found = 0
         for number in rng.permutation(len(targets)):
@@ -183,7 +183,7 @@ class Loader:
 class Apart:
     """An image's objects are asked for one by one."""
 
-    background: frozenset[int] = frozenset()  #: classes that are no object
+    left_out: frozenset[int] = frozenset()  #: classes that are not asked for
 
 
 @dataclass(frozen=True)

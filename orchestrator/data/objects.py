@@ -38,34 +38,35 @@ class Target:
         return mask
 
 
-def objects_of(sample: Sample, least: int = LEAST, background: frozenset[int] = frozenset()) -> list[Target]:
+def objects_of(sample: Sample, least: int = LEAST, left_out: frozenset[int] = frozenset()) -> list[Target]:
     """What may be asked for, in a fixed order: by layer, by value, by class, or as a scan meets the components.
 
     Args:
         sample: of any coding. A binary mask's objects are its connected components (8 neighbours), a class map's
             the whole region of each class. Crowds and void are no objects; a mask that is not there has none.
         least: pixels that an object must have.
-        background: the classes of a class map that are none ('background', where the data set has it).
+        left_out: classes that are not asked for, such as 'background'.
 
     Raises:
         ValueError: a coding that has no objects.
     """
     if sample.coding not in _FINDERS:
         raise ValueError(f"coding '{sample.coding}' has no objects; one of {', '.join(_FINDERS)}")
-    return [target for target in _FINDERS[sample.coding](sample, background) if target.area >= least]
+    found = _FINDERS[sample.coding](sample)
+    return [target for target in found if target.category not in left_out and target.area >= least]
 
 
-def _none(sample: Sample, background: frozenset[int]) -> Iterator[Target]:
+def _none(sample: Sample) -> Iterator[Target]:
     return iter(())
 
 
-def _components(sample: Sample, background: frozenset[int]) -> Iterator[Target]:
+def _components(sample: Sample) -> Iterator[Target]:
     numbered, _ = ndimage.label(sample.mask, _ALL_AROUND)
     for value, at in _boxes(numbered):
         yield _target(numbered[at] == value, at, 0)
 
 
-def _layers(sample: Sample, background: frozenset[int]) -> Iterator[Target]:
+def _layers(sample: Sample) -> Iterator[Target]:
     if sample.bits is None:
         return
     for k in range(sample.layers):
@@ -74,16 +75,15 @@ def _layers(sample: Sample, background: frozenset[int]) -> Iterator[Target]:
             yield _target(mask[at], at, 0)
 
 
-def _classes(sample: Sample, background: frozenset[int]) -> Iterator[Target]:
+def _classes(sample: Sample) -> Iterator[Target]:
     if sample.labels is None:
         return
-    left_out = background | {VOID}
     for value, at in _boxes(sample.labels + 1):  # class 0 is one like the others
-        if value - 1 not in left_out:
+        if value - 1 != VOID:
             yield _target(sample.labels[at] == value - 1, at, value - 1)
 
 
-def _instances(sample: Sample, background: frozenset[int]) -> Iterator[Target]:
+def _instances(sample: Sample) -> Iterator[Target]:
     """Each value but 0: instances, and the segments of a panoptic map."""
     if sample.labels is None:
         return
@@ -122,7 +122,7 @@ def _target(crop: NDArray[np.bool_], at: tuple[slice, slice], category: int) -> 
     return Target(crop, (at[0].start, at[1].start, at[0].stop, at[1].stop), category)
 
 
-_FINDERS: dict[str, Callable[[Sample, frozenset[int]], Iterator[Target]]] = {
+_FINDERS: dict[str, Callable[[Sample], Iterator[Target]]] = {
     "none": _none,
     "binary": _components,
     "layers": _layers,

@@ -15,13 +15,15 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from methods.base import Batch
+from orchestrator.config import make_settings
 from orchestrator.data.layers import encode_layers
 from orchestrator.data.loader import Apart, Loader, fit, fit_mask, flips, valid_size
 from orchestrator.data.order import epoch_order, rank_batches
 from orchestrator.data.reader import DataSplit, open_dataset
-from orchestrator.data.schema import Manifest, Row
-from orchestrator.data.tasks import OBJECTS, TASKS, judged_as, of_coding
+from orchestrator.data.schema import Row
+from orchestrator.data.tasks import OBJECTS, TASKS, Task, judged_as, of_coding
 from orchestrator.data.writer import DatasetWriter
+from orchestrator.errors import UserError
 from orchestrator.job import apart
 from orchestrator.metrics import METRICS
 from orchestrator.storage import Storage
@@ -157,12 +159,23 @@ def test_a_mask_fits_as_it_does_beside_its_image(mask: np.ndarray, resize: str, 
 
 
 def test_background_is_what_the_data_set_calls_so() -> None:
-    def of(*classes: str) -> Manifest:
-        return Manifest("x", 3, "parts", "folders", "", False, {}, (), "", classes)
+    settings = make_settings("decoder", "x")
+    assert apart(OBJECTS, settings, ("background", "nose")) == Apart(frozenset({0}))
+    assert apart(OBJECTS, settings, ("nose", "Background light")) == Apart()
+    assert apart(TASKS["polyp"], settings, ("background",)) is None
 
-    assert apart(OBJECTS, of("background", "nose")) == Apart(frozenset({0}))
-    assert apart(OBJECTS, of("nose", "Background light")) == Apart()
-    assert apart(TASKS["polyp"], of("background")) is None
+
+def test_only_the_classes_that_are_wanted_are_asked_for() -> None:
+    classes = ("background", "skin", "nose", "hair")
+
+    def of(wanted: str, task: Task = OBJECTS) -> Apart | None:
+        return apart(task, make_settings("decoder", "x", {"prompts.classes": wanted}), classes)
+
+    assert of("nose") == Apart(frozenset({0, 1, 3})) and of("hair, skin") == Apart(frozenset({0, 2}))
+    with pytest.raises(UserError, match=r"unknown class of dataset 'x' 'noze' \(nearest: nose\)"):
+        of("hair,noze")
+    with pytest.raises(UserError, match="prompts.classes: whole images are segmented here"):
+        of("hair", TASKS["polyp"])
 
 
 @pytest.mark.parametrize("name", TASKS)

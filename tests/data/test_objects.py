@@ -57,7 +57,7 @@ def test_labels_are_rebuilt_from_their_objects(labels: np.ndarray, coding: str) 
 @given(of(5), st.frozensets(st.integers(0, 5)))
 def test_classes_are_rebuilt_but_for_background_and_void(labels: np.ndarray, background: frozenset[int]) -> None:
     labels = np.where(labels == 5, VOID, labels)
-    targets = objects_of(labelled("classes", labels), least=1, background=background)
+    targets = objects_of(labelled("classes", labels), least=1, left_out=background)
     check_boxes(targets)
     rebuilt = np.full(labels.shape, VOID)
     for one in targets:
@@ -108,6 +108,13 @@ def test_ten_pixels_are_no_crumb() -> None:
 
 
 @pytest.mark.parametrize("coding", ["instances", "panoptic"])
+def test_instances_of_other_classes_are_left_out(coding: str) -> None:
+    labels = np.repeat([[0, 7, 8, 9]], 12, axis=0).repeat(2, axis=1)
+    whole = labelled(coding, labels, Object(7, 3), Object(8, 5), Object(9, 3))
+    assert [one.category for one in objects_of(whole, left_out=frozenset({0, 3}))] == [5]
+
+
+@pytest.mark.parametrize("coding", ["instances", "panoptic"])
 def test_crowds_are_left_out_and_categories_told(coding: str) -> None:
     labels = np.repeat([[0, 7, 70_000 if coding == "panoptic" else 300, 9]], 12, axis=0).repeat(2, axis=1)
     top = int(labels.max())
@@ -122,7 +129,7 @@ def test_every_coding_has_its_objects_and_an_empty_mask_none() -> None:
     empty = np.zeros((4, 5), int)
     for coding in CODINGS:
         whole = sample(coding, empty, labels=empty.astype(np.int32), bits=empty.astype(np.uint32), layers=2)
-        assert objects_of(whole, background=frozenset({0})) == []
+        assert objects_of(whole, left_out=frozenset({0})) == []
     with pytest.raises(ValueError, match="coding 'boxes' has no objects; one of none, binary"):
         objects_of(sample("boxes", empty))
 
