@@ -20,7 +20,7 @@ RUN_OPTIONS = $(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(BACKBONE),--backbone '
 DRY = $(if $(DRY_RUN),--dry-run)
 
 # A mistyped variable would be ignored silently.
-KNOWN := METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED SEEDS NAME WARM_START OBJECTIVES SET SOURCE LAYOUT RUN IMAGES OUT WEIGHTS REAL SCENES RECIPE PAIRS PYTHON PRUNED DRY_RUN PRICE AT_ONCE
+KNOWN := METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED SEEDS NAME WARM_START OBJECTIVES SET SOURCE LAYOUT RUN IMAGES OUT WEIGHTS REAL SCENES RECIPE PAIRS PYTHON PRUNED DRY_RUN PRICE AT_ONCE ONLY
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $(v))),$(v)))
 ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
 $(error unknown variable $(filter-out $(KNOWN),$(GIVEN)); known: $(KNOWN))
@@ -107,7 +107,7 @@ test: $(VENV)/.installed ## the quick suite
 
 .PHONY: test-faults
 test-faults: $(VENV)/.installed ## killed workers, Ctrl-C and failing trials on a real Ray
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow and not kills' -n 2 --dist loadgroup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow and not kills and not s3' -n 2 --dist loadgroup
 
 .PHONY: test-kills
 test-kills: $(VENV)/.installed ## a sweep killed ten times at random moments: twelve minutes
@@ -118,10 +118,10 @@ test-cluster: $(VENV)/.installed ## a cluster that loses a node, with and withou
 	@$(BIN)/python -m pytest -m cluster
 
 .PHONY: test-s3
-test-s3: $(VENV)/.installed ## data and results in a real S3 store (a one-node Ceph; Debian, root)
+test-s3: $(VENV)/.installed ## data and results in a real S3 store (a one-node Ceph; Debian, root); ONLY=quick leaves out kills
 	@for p in radosgw ceph-mon ceph-mgr ceph-osd; do command -v $$p >/dev/null || missing=1; done; test -z "$$missing" || { apt-get update -qq && \
 		apt-get install -y -qq --no-install-recommends radosgw ceph-mon ceph-osd ceph-mgr ceph-common; }
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m s3 -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 's3$(if $(filter quick,$(ONLY)), and not slow)' -n 2 --dist loadfile
 
 .PHONY: lint
 lint: $(VENV)/.installed ## style and types

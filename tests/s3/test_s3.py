@@ -61,6 +61,7 @@ def test_a_bucket_that_is_not_there_is_one_line(store: Gateway, tmp_path: Path) 
     assert last.startswith("error: ") and "nowhere" in last and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_an_ingest_that_is_killed_goes_on(store: Gateway, tmp_path: Path) -> None:
     standin.write_folders("polyp", tmp_path / "raw", train=40, test=4, seed=1)
     code = """
@@ -87,6 +88,7 @@ print(made.fingerprint)
     assert kept < set(folder.names()) and "ingest.json" not in folder.names()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_from_its_checkpoint(store: Gateway, tmp_path: Path) -> None:
     words = [
         "pretrain",

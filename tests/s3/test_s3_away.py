@@ -13,7 +13,7 @@ from orchestrator.data import standin
 from orchestrator.results import read_rows
 from orchestrator.storage import Storage
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.slow]
 
 
 def test_a_store_that_is_away_for_a_minute_fails_no_trial(store: Gateway, tmp_path: Path) -> None:
