@@ -209,10 +209,11 @@ def _points(target: Target, rng: np.random.Generator, count: int, jitter: float)
 
 
 def _boxes(target: Target, rng: np.random.Generator, count: int, jitter: float) -> NDArray[np.float64]:
-    """``count`` boxes whose corners deviate by ``jitter`` of the sides: countx2x2."""
+    """``count`` boxes whose corners deviate by ``jitter`` of the sides: countx2x2, the upper left one first."""
     y0, x0, y1, x1 = target.box
     noise = np.clip(rng.normal(0, jitter, (count, 2, 2)), -2 * jitter, 2 * jitter)
-    return np.asarray([[x0, y0], [x1, y1]], np.float64) + noise * np.asarray([x1 - x0, y1 - y0], np.float64)
+    corners = np.asarray([[x0, y0], [x1, y1]], np.float64) + noise * np.asarray([x1 - x0, y1 - y0], np.float64)
+    return np.sort(corners, axis=1)
 
 
 def boundary(mask: NDArray[np.bool_], thick: int) -> NDArray[np.bool_]:

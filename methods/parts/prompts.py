@@ -87,7 +87,8 @@ def jittered(box: Tensor, noise: Tensor, deviation: float, most: float) -> Tenso
     """
     sides = (box[..., 2:] - box[..., :2]).repeat_interleave(2, -1)[..., [0, 2, 1, 3]]
     gauss = torch.erfinv((2 * noise - 1).clamp(-0.999, 0.999)) * 2**0.5
-    return box + (gauss * deviation * sides).clamp(-most, most)
+    moved = box + (gauss * deviation * sides).clamp(-most, most)
+    return moved.unflatten(-1, (2, 2)).sort(dim=-2).values.flatten(-2)  # corners that passed each other change places
 
 
 def pick(weights: Tensor, u: Tensor, side: int) -> Tensor:

@@ -36,8 +36,8 @@ def add_verbs(verbs: Any) -> None:
     p.add_argument(
         "--warm-start",
         metavar="auto|off|RUN,...",
-        help="try what these runs found good after the defaults; auto (default): finished sweeps of this method on "
-        "other data, and of other methods on this data",
+        help="learn from these runs' trials; auto (default): finished sweeps of this method on other data, and of "
+        "other methods on this data",
     )
     p.add_argument(
         "--objectives",

@@ -100,6 +100,12 @@ def test_a_decoder_that_is_narrow_inside_has_the_same_gradients(own_image: bool,
             torch.testing.assert_close(found[name], parameter.grad, rtol=1e-3, atol=1e-5 * largest, msg=name)
 
 
+def test_a_box_stays_one_whatever_the_noise() -> None:
+    box = torch.tensor([[100.0, 100.0, 110.0, 104.0]]).expand(500, 4)
+    moved = P.jittered(box, torch.rand(500, 4), 1.0, 20.0)
+    assert (moved[:, :2] <= moved[:, 2:]).all() and (moved - box).abs().max() > 10
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.floats(8, 55), st.floats(8, 55), st.floats(2, 20), st.floats(0, 0.999))
 def test_points_lie_inside(x: float, y: float, radius: float, u: float) -> None:
