@@ -158,6 +158,10 @@ $(BENCH)/.installed: $(VENV)/.installed benchmarks/constraints.txt
 bench-search: $(VENV)/.installed ## our search against random search, on real small trainings: half an hour on 2 cores
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/search.py
 
+.PHONY: bench-prompts
+bench-prompts: $(VENV)/.installed ## prompt learning beside frozen SAM, its decoder and SAM-Adapter: an hour on 2 cores
+	@$(BIN)/python benchmarks/prompts.py --data '$(DATA)' --storage '$(STORAGE)/prompts'
+
 .PHONY: bench-embeddings
 bench-embeddings: $(VENV)/.installed ## an epoch of a frozen encoder with and without stored embeddings: some minutes
 	@$(BIN)/python benchmarks/embedding_cache.py
