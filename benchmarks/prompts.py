@@ -1,7 +1,7 @@
 """What prompt learning brings where single objects are prompted for: mean IoU, boundary IoU and spread over prompts.
 
-    make bench-prompts                       faces and nuclei as they are under DATA, or their stand-ins: an hour on a core
-    python benchmarks/prompts.py hair        one of the questions alone
+    make bench-prompts                  faces and nuclei as they are under DATA, or their stand-ins: an hour on a core
+    python benchmarks/prompts.py hair   one of the questions alone
 
 Frozen SAM, its decoder tuned, SAM-Adapter and prompt learning answer the same 20 prompts of each test object. The
 runs are those of `samsweep train`, the tables those of `samsweep leaderboard`; what is finished is not run again. For
