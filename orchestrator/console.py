@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from rich.console import Console, Group
@@ -23,6 +23,7 @@ from orchestrator.time_left import TimeLeft
 
 #: Without a terminal: at most one line of progress in so many seconds, besides one when a trial ends.
 LINE_SECONDS = 15.0
+QUIET = 60.0  #: ... and one about steps within an epoch in so many
 SHOWN = 12  #: trials on the screen
 
 
@@ -39,6 +40,7 @@ class SweepView:
         self.console = Console(file=screen, markup=False, highlight=False)
         self.metric = METRICS[plan.task.objective].label
         self.epochs: dict[str, dict[str, Any]] = {}
+        self.within: dict[str, tuple[int, int, int]] = {}  # by trial that runs: epoch, steps done in it, its steps
         self.ended_rows: dict[str, Row] = {}
         self.began = self.last_line = time.monotonic()
         self.live: Live | None = None
@@ -70,6 +72,13 @@ class SweepView:
         if self.live is None and time.monotonic() - self.last_line > LINE_SECONDS:
             self._line(f"epoch {record['epoch']}/{self.plan.settings.train.epochs} of trial {trial}")
 
+    def steps(self, told: Mapping[str, tuple[int, int, int]]) -> None:
+        """How far trials are within an epoch: what is shown where one takes minutes."""
+        self.within = {trial: at for trial, at in told.items() if trial not in self.ended_rows}
+        if self.live is None and self.within and time.monotonic() - self.last_line > QUIET:
+            trial, (epoch, step, steps) = next(iter(self.within.items()))
+            self._line(f"trial {trial}, {_within(epoch, self.plan.settings.train.epochs)} {step} of {steps}")
+
     def ended(self, row: Row) -> None:
         self.ended_rows[row.trial] = row
         self.time_left.ended(row.trial, row.status, time.monotonic())
@@ -80,13 +89,14 @@ class SweepView:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for title in ("trial", "epoch", "", self.metric, "best", "loss", ""):
             table.add_column(title)
-        for trial in list(self.epochs)[-SHOWN:]:
-            table.add_row(*self._cells(trial))
+        within = self.within  # which another thread exchanges
+        for trial in list(dict.fromkeys([*self.epochs, *within]))[-SHOWN:]:
+            table.add_row(*(self._cells(trial) if trial in self.epochs else self._beginning(trial, *within[trial])))
         return Group(self._headline(), table)
 
     def _cells(self, trial: str) -> list[Any]:
-        record, total = self.epochs[trial], self.plan.settings.train.epochs
-        row = self.ended_rows.get(trial)
+        row, total = self.ended_rows.get(trial), self.plan.settings.train.epochs
+        record = self.epochs[trial]
         return [
             trial,
             f"{record['epoch']}/{total}",
@@ -96,6 +106,12 @@ class SweepView:
             f"{sum(record['losses'].values()):.3f}",
             Text(row.status if row else "running", style="green" if row and row.status == "completed" else "dim"),
         ]
+
+    def _beginning(self, trial: str, epoch: int, step: int, steps: int) -> list[Any]:
+        """The cells of a trial before its first epoch."""
+        total = self.plan.settings.train.epochs
+        bar = ProgressBar(total=steps, completed=step, width=16)
+        return [trial, f"0/{total}", bar, "", "", "", Text(f"{_within(epoch, total)} {step} of {steps}", style="dim")]
 
     def _headline(self) -> Text:
         return Text(f"{self.plan.name}  {self._summary()}", style="bold")
@@ -122,10 +138,13 @@ class SweepView:
         return f"{seconds // 60:02d}:{seconds % 60:02d}"
 
 
+def _within(epoch: int, epochs: int) -> str:
+    """What the steps are of."""
+    return f"epoch {epoch}/{epochs}: step" if epoch else "embedding images:"
+
+
 class EpochView:
     """One trial's epochs: a line for each, and in between how far it is (a live line on a terminal)."""
-
-    QUIET = 60.0  #: seconds between two lines about steps where there is no terminal
 
     def __init__(self, plan: Plan, console: Console) -> None:
         self.epochs = plan.settings.train.epochs
@@ -150,11 +169,10 @@ class EpochView:
         if epoch != self.current:
             self.current, self.began = epoch, now
         left = (now - self.began) / step * (steps - step)
-        what = f"epoch {epoch}/{self.epochs}: step {step}" if epoch else f"embedding images: {step}"
-        text = f"{what} of {steps}, about {left:.0f} s left in it"
+        text = f"{_within(epoch, self.epochs)} {step} of {steps}, about {left:.0f} s left in it"
         if self.live:
             self.live.update(text)
-        elif now - self.last >= self.QUIET:
+        elif now - self.last >= QUIET:
             self.last = now
             self.console.print(text, soft_wrap=True)
 

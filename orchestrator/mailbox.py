@@ -27,17 +27,25 @@ class Mailbox:
         self._causes: dict[str, str] = {}
         self._may_pass: dict[str, int] = defaultdict(int)  # the epoch beyond which a trial may go
         self._closed: set[str] = set()
+        self._steps: dict[str, tuple[int, int, int]] = {}  # by trial: epoch, steps done in it, its steps
         self._jobs: dict[str, tuple[int, Any]] = {}  # by slot; None: there will be no more
         self._changed = asyncio.Condition()
 
     async def put(self, trial: str, kind: str, content: Any = None) -> None:
         if kind == "failed":
             self._causes.setdefault(trial, content)  # the first is the reason, others follow from it
-        if trial not in self._closed:
-            await self._queues[trial].put((kind, content))
+        if trial in self._closed:
+            return
+        if kind == "steps":
+            self._steps[trial] = content
+        await self._queues[trial].put((kind, content))
 
     async def take(self, trial: str) -> tuple[str, Any]:
         return await self._queues[trial].get()
+
+    async def steps(self) -> dict[str, tuple[int, int, int]]:
+        """How far each trial is that has told: the epoch (0 while images are embedded), steps done in it, its steps."""
+        return dict(self._steps)
 
     async def go_on(self, trial: str, epoch: int) -> None:
         """Let a trial go on after that epoch."""
@@ -52,6 +60,7 @@ class Mailbox:
     async def close(self, trial: str) -> str | None:
         """A trial has ended, and shall not go on where it has not; returns why it failed, if it did."""
         self._queues.pop(trial, None)
+        self._steps.pop(trial, None)
         self._closed.add(trial)
         async with self._changed:
             self._changed.notify_all()

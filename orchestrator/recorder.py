@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import ray
@@ -25,6 +25,7 @@ from orchestrator.study import Ended, StudySearch
 from orchestrator.trial import name_of
 
 ALIKE = 3  #: so many first trials that fail the same way end a sweep
+STEPS_SECONDS = 2.0  #: between two looks at how far the trials are within their epochs
 STUDY_SECONDS = 10.0  #: between two copies of the study while trials run
 
 
@@ -32,6 +33,8 @@ class Watcher(Protocol):
     """Who is told how the sweep goes."""
 
     def epoch(self, trial: str, choices: dict[str, Any], record: dict[str, Any]) -> None: ...
+
+    def steps(self, told: Mapping[str, tuple[int, int, int]]) -> None: ...
 
     def ended(self, row: Row) -> None: ...
 
@@ -73,7 +76,7 @@ class Recorder(ray.tune.Callback):
         self.rows = list(rows)
         self.stopped = False
         self._patience = PATIENCE
-        self._study_kept = 0.0
+        self._study_kept = self._steps_told = 0.0
         self._epochs: dict[str, list[dict[str, Any]]] = {}
         self._began: dict[str, float] = {}
         self._choices: dict[str, dict[str, Any]] = {}
@@ -104,6 +107,12 @@ class Recorder(ray.tune.Callback):
             self.watcher.epoch(name, self._choices[name], result["record"])
             if time.monotonic() - self._study_kept > STUDY_SECONDS:  # it grows with each epoch of each trial
                 self._keep_study()
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Between two epochs, or before the first, minutes may pass in which Tune has nothing to tell."""
+        if time.monotonic() - self._steps_told > STEPS_SECONDS:
+            self._steps_told = time.monotonic()
+            self.watcher.steps(ray.get(self.mailbox.steps.remote()))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = name_of(trial)
