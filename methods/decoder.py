@@ -17,7 +17,7 @@ from torch import Tensor
 
 from methods.backbone.calls import embed_image, train_decoder, upscale
 from methods.base import Batch, Method, Prediction, option
-from methods.parts.losses import mask_losses
+from methods.parts.losses import counted, mask_losses
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class DecoderTuning(Method):
         return {"logits": upscale(masks[:, :, 0], batch.mask.shape[-1])}
 
     def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
-        return mask_losses(self.options.mask_loss, prediction["logits"], batch.mask, batch.weight)
+        return mask_losses(self.options.mask_loss, prediction["logits"], batch.mask, counted(batch))
 
     def loss_weights(self) -> dict[str, float]:
         return {"iou": self.options.iou_weight}

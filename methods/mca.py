@@ -42,7 +42,7 @@ from methods.parts.adaptor import BLOCK_CHOICES, Bottleneck, chosen_blocks, enco
 from methods.parts.augment import photometric
 from methods.parts.contrast import sample_contrast, token_contrast
 from methods.parts.distributed import global_mean
-from methods.parts.losses import mask_losses
+from methods.parts.losses import counted, mask_losses
 from methods.sam_adapter import PromptGenerator
 
 
@@ -171,7 +171,7 @@ class McaSam(Method):
 
     def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         o = self.options
-        losses = mask_losses(o.mask_loss, prediction["logits"], batch.mask, batch.weight)
+        losses = mask_losses(o.mask_loss, prediction["logits"], batch.mask, counted(batch))
         if "token_x" in prediction:
             same = self._same_object(batch, prediction["token_chosen"]) if o.skip_same_object else None
             pairs = zip(prediction["token_x"], prediction["token_y"], strict=True)

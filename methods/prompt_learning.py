@@ -32,10 +32,12 @@ from torch import Tensor, nn
 
 from methods.backbone.calls import embed_image, upscale
 from methods.backbone.decoding import Decoded, decode_fully
+from methods.backbone.precision import full_precision
 from methods.base import Batch, Method, Prediction, option
 from methods.parts import contour
 from methods.parts import prompts as P
 from methods.parts.distributed import global_mean
+from methods.parts.losses import counted
 from methods.parts.mask_errors import focal_and_dice
 
 FOCAL_WEIGHT = 20.0  #: focal : Dice = 20 : 1, SAM's own recipe (arXiv 2304.02643, section A.2)
@@ -44,7 +46,9 @@ FOCAL_WEIGHT = 20.0  #: focal : Dice = 20 : 1, SAM's own recipe (arXiv 2304.0264
 @dataclass(frozen=True)
 class Options:
     tokens: int = option(0, "learned prompt tokens beside the prompt's own; inferred: 0", at_least=0, at_most=64)
-    width: int = option(0, "channels inside the attentions; 0: the prompt's own, 256 in SAM (inferred)", at_least=0)
+    width: int = option(
+        0, "channels inside the attentions; 0: the prompt's own, 256 in SAM, 128 in vit_t (inferred)", at_least=0
+    )
     mlp_width: int = option(1024, "channels inside the MLP; inferred: 1024", at_least=1)
     heads: int = option(8, "attention heads; inferred: 8", at_least=1)
     depth: int = option(1, "PLM blocks one after another; inferred: 1", at_least=1)
@@ -154,7 +158,8 @@ class PromptLearning(Method):
         if self.options.tokens:
             tokens = torch.cat([tokens, self.tokens.expand(*tokens.shape[:2], -1, -1)], dim=2)
         image = embedding.flatten(2).transpose(1, 2)[:, None]
-        image_pe = self.sam.prompt_encoder.get_dense_pe().flatten(2).transpose(1, 2)
+        with full_precision(embedding):
+            image_pe = self.sam.prompt_encoder.get_dense_pe().flatten(2).transpose(1, 2)
         for block in self.blocks:
             tokens = block(tokens, image, image_pe)
         return tokens
@@ -192,11 +197,7 @@ class PromptLearning(Method):
         found = {"focal": focal, "dice": dice}
         if "matching" in prediction:
             found["matching"] = prediction["matching"]
-        there = (batch.mask.flatten(2).amax(2) > 0).float()  # what is too small for the input teaches nothing
-        return {
-            name: global_mean((value * there).sum(1) / there.sum(1).clamp_min(1), batch.weight)
-            for name, value in found.items()
-        }
+        return {name: global_mean(value, counted(batch)) for name, value in found.items()}
 
     def loss_weights(self) -> dict[str, float]:
         return {"focal": FOCAL_WEIGHT, "matching": self.options.matching_weight}

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from methods.backbone.calls import embed_image, upscale
 from methods.base import Batch, Method, Prediction, option
-from methods.parts.losses import mask_losses
+from methods.parts.losses import counted, mask_losses
 from methods.parts.prompts import ask, whole_image
 
 
@@ -60,4 +60,4 @@ class SamZeroShot(Method):
         return {"logits": upscale(masks[:, :, 0], batch.mask.shape[-1])}
 
     def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
-        return mask_losses("bce_iou", prediction["logits"], batch.mask, batch.weight)
+        return mask_losses("bce_iou", prediction["logits"], batch.mask, counted(batch))

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from methods.backbone.calls import normalise, patch_tokens, run_blocks, train_decoder, upscale
 from methods.base import Batch, Method, Prediction, option
 from methods.parts.adaptor import BLOCK_CHOICES, chosen_blocks, encoder_width, init_adaptor
-from methods.parts.losses import mask_losses
+from methods.parts.losses import counted, mask_losses
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class SamAdapter(Method):
         return {"logits": upscale(masks[:, :, 0], batch.mask.shape[-1])}
 
     def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
-        return mask_losses(self.options.mask_loss, prediction["logits"], batch.mask, batch.weight)
+        return mask_losses(self.options.mask_loss, prediction["logits"], batch.mask, counted(batch))
 
     def loss_weights(self) -> dict[str, float]:
         return {"iou": self.options.iou_weight}

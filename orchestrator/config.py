@@ -61,7 +61,10 @@ class PromptSettings:
     kind: str = option("point", "prompts in training: points, a box, or either by a coin", KINDS)
     points: int = option(1, "points of a prompt in training, uniform over the mask", at_least=1, at_most=20)
     jitter: float = option(
-        0.1, "deviation of a box's corners in training, in its sides; SAM: 0.1", at_least=0, at_most=1
+        0.1,
+        "deviation of a box's corners in training, in its sides, 20 of 1024 pixels at most; SAM: 0.1",
+        at_least=0,
+        at_most=1,
     )
     per_image: int = option(4, "objects of an image in a batch, each with a prompt of its own", at_least=1)
     judged_by: str = option("point", "prompts that are measured: one random point, or a box", ("point", "box"))

@@ -15,7 +15,8 @@ from methods import registry
 from methods.backbone.build import fingerprint
 from orchestrator import checkpoint
 from orchestrator.build import build_method
-from orchestrator.config import Settings, from_flat
+from orchestrator.config import PromptSettings, Settings, from_flat
+from orchestrator.data.layouts import LAYOUTS
 from orchestrator.data.loader import Apart
 from orchestrator.data.reader import Dataset, DataSplit, holdout, open_dataset
 from orchestrator.data.schema import Manifest, load_manifest
@@ -106,9 +107,12 @@ def run_job(
     _check_unchanged(job, settings, dataset.manifest)
     task = judged_as(dataset.manifest.task, settings.per_object)
     train, val, chosen_on = selection_splits(dataset, settings)
+    around = apart(task, settings, dataset.manifest.classes, dataset.manifest.layout)
+    if around:  # another seed may hold out other images than those that were looked at before the start
+        check_objects(val, f"dataset '{settings.dataset}': in the images that are held out to choose by", around)
     method = build_method(settings)
     backbone = fingerprint(method.sam)
-    engine = Engine(settings, method, train, device, ranks, apart(task, settings, dataset.manifest.classes))
+    engine = Engine(settings, method, train, device, ranks, around)
     engine.on_step, engine.on_notice = on_step, on_notice
     best = _Best(task)
     if job.embeddings and not task.prompted:
@@ -199,25 +203,35 @@ def _measure(engine: Engine, task: Task, dataset: Dataset, split: DataSplit, tes
     return engine.evaluate(split, tuple(MASK_METRICS) if test else task.metrics)
 
 
-def apart(task: Task, settings: Settings, classes: Sequence[str]) -> Apart | None:
-    """Where objects are prompted for: which of a data set's classes are not asked for.
+def apart(task: Task, settings: Settings, classes: Sequence[str], layout: str = "") -> Apart | None:
+    """Where objects are prompted for: which of a data set's classes are not asked for, and which lie on others.
 
     Raises:
-        UserError: ``prompts.classes`` names one that is not there, or objects are not prompted for.
+        UserError: ``prompts.classes`` names one that is not there, or objects are not prompted for and yet prompts set.
     """
-    wanted = [name.strip() for name in settings.prompts.classes.split(",") if name.strip()]
     if not task.per_object:
-        if wanted:
+        changed = {k: v for k, v in asdict(settings.prompts).items() if v != getattr(PromptSettings(), k)}
+        if changed.keys() - {"objects"} and not task.prompted:
             raise UserError(
-                "prompts.classes: whole images are segmented here; add prompts.objects=always, or leave it out"
+                f"prompts.{min(changed)}: whole images are segmented here; add prompts.objects=always, or leave it out"
             )
         return None
+    wanted = [name.strip() for name in settings.prompts.classes.split(",") if name.strip()]
+    asked = [name for name in classes if name != BACKGROUND]
     for name in wanted:
-        if name not in classes:
-            raise unknown(f"class of dataset '{settings.dataset}'", name, classes)
-    return Apart(
-        frozenset(k for k, name in enumerate(classes) if name == BACKGROUND or (wanted and name not in wanted))
-    )
+        if name not in asked:
+            raise unknown(f"class of dataset '{settings.dataset}'", name, asked)
+    left_out = {k for k, name in enumerate(classes) if name not in asked or (wanted and name not in wanted)}
+    nested = LAYOUTS[layout].wholes if layout in LAYOUTS else {}
+    number = {name: k for k, name in enumerate(classes)}
+    known = {number[one]: frozenset(number[part] for part in parts) for one, parts in nested.items() if one in number}
+    return Apart(frozenset(left_out), known)
+
+
+def check_objects(split: DataSplit, where: str, around: Apart) -> None:
+    """Raise UserError where nothing at all in a split can be prompted for; the first object ends the search."""
+    if not any(around.objects(split.truth(i)) for i in range(len(split))):
+        raise UserError(f"{where} there is no object to prompt for; ingest images that have some")
 
 
 class _Best:

@@ -73,7 +73,11 @@ OBJECT_METRICS = _by_name(
     Metric("boundary_iou", "bIoU", "max", "", "boundary IoU, as mIoU (Cheng et al., CVPR 2021; 2 % of the diagonal)"),
     Metric("iou_spread", "spread", "min", "", "standard deviation of IoU over the prompts of an object"),
     Metric("predicted_miou", "mIoU pred.", "max", "", "mIoU of the best of three by predicted IoU"),
+    Metric("predicted_boundary_iou", "bIoU pred.", "max", "", "its boundary IoU"),
+    Metric("predicted_spread", "spread pred.", "min", "", "its spread"),
     Metric("oracle_miou", "mIoU best", "max", "", "mIoU of the best of three by true IoU, which nobody knows"),
+    Metric("oracle_boundary_iou", "bIoU best", "max", "", "its boundary IoU"),
+    Metric("oracle_spread", "spread best", "min", "", "its spread"),
 )
 METRICS = MASK_METRICS | PROMPT_METRICS | OBJECT_METRICS
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -25,7 +25,7 @@ from torch import Tensor
 from methods.base import Batch, Method
 from methods.parts import prompts as P
 from orchestrator.config import PromptSettings
-from orchestrator.data.objects import Target, objects_of
+from orchestrator.data.objects import Target
 from orchestrator.data.order import eval_batches
 from orchestrator.data.reader import DataSplit
 from orchestrator.engine import Engine, NotFinite
@@ -34,6 +34,10 @@ from orchestrator.metrics import OBJECT_METRICS
 VALIDATION = ("object_miou", "iou_spread")
 VALIDATION_REPEATS = 4
 AT_ONCE = 32  #: prompts that are answered together, which bounds memory
+#: SAM's outputs beside the single mask, the best of three by predicted and by true IoU: how their metrics begin.
+PICKS = {"predicted": "predicted_", "oracle": "oracle_"}
+PREFIXED = ("miou", "boundary_iou", "spread")
+INSIDE = {"object_miou": "miou", "iou_spread": "spread"}  #: what metrics are called within this module
 DIAGONAL = 0.02  #: the share of it that a boundary is thick (Cheng et al., CVPR 2021)
 
 
@@ -67,7 +71,7 @@ def evaluate_objects(
             for i in np.flatnonzero(batch.weight.numpy() > 0).tolist():
                 row = int(batch.index[i])
                 truth = split.truth(row)
-                targets = chosen(objects_of(truth, left_out=engine.apart.left_out), settings.prompts, truth.id)
+                targets = chosen(engine.apart.objects(truth), settings.prompts, truth.id)
                 one = moved.map(lambda tensor, i=i: tensor[i : i + 1])  # type: ignore[misc]
                 asked = Questions(one, targets, truth.mask.shape, truth.id, settings.prompts, repeats)
                 with torch.inference_mode(), engine.autocast():
@@ -134,16 +138,16 @@ class Questions:
 
     def scored(self, method: Method, embedding: Tensor, names: Sequence[str]) -> Iterator[Scored]:
         """Each object's metrics."""
-        several = not set(names) <= {*VALIDATION, "boundary_iou"}
+        picks = {pick: prefix for pick, prefix in PICKS.items() if {f"{prefix}{of}" for of in PREFIXED} & set(names)}
         rows: list[dict[str, float]] = []
         for k, (masks, iou) in enumerate(self._answers(method, embedding)):
-            rows.append(self._score(masks, iou, self.targets[k // self.repeats], names, several))
+            rows.append(self._score(masks, iou, self.targets[k // self.repeats], names, picks))
         for t, target in enumerate(self.targets):
             own = rows[t * self.repeats : (t + 1) * self.repeats]
-            values = {name: float(np.mean([row[name] for row in own])) for name in names if name in own[0]}
-            if "iou_spread" in names:
-                values["iou_spread"] = float(np.std([row["object_miou"] for row in own], ddof=1))
-            yield Scored(target.category, values)
+            values = {name: float(np.mean([row[name] for row in own])) for name in own[0]}
+            for prefix in ("", *picks.values()):
+                values[f"{prefix}spread"] = float(np.std([row[f"{prefix}miou"] for row in own], ddof=1))
+            yield Scored(target.category, {name: values[INSIDE.get(name, name)] for name in names})
 
     def masks(self, method: Method, embedding: Tensor) -> Iterator[NDArray[np.bool_]]:
         """The answer HxW to each prompt, object by object."""
@@ -173,23 +177,27 @@ class Questions:
             yield from zip(masks[0].float(), iou[0].float(), strict=True)
 
     def _prompts(self, coords: NDArray[np.float64], device: torch.device) -> P.Prompts:
-        """1xPxTx2, as SAM wants points (with the token that is no point) and boxes."""
+        """1xPxTx2, as SAM wants points (with the token that is no point) and boxes (half a pixel on)."""
         there = torch.from_numpy(coords.astype(np.float32))[None].to(device)
-        return P.point_prompts(there[:, :, 0]) if there.shape[2] == 1 else P.box_prompts(there.flatten(2))
+        return P.point_prompts(there[:, :, 0]) if there.shape[2] == 1 else P.box_prompts(there.flatten(2) + 0.5)
 
     def _score(
-        self, logits: Tensor, predicted: Tensor, target: Target, names: Sequence[str], several: bool
+        self, logits: Tensor, predicted: Tensor, target: Target, names: Sequence[str], picks: Mapping[str, str]
     ) -> dict[str, float]:
         """One answer's metrics: logits 4xaxa, predicted IoU 4."""
-        found = self._at_full_size(logits if several else logits[:1])
+        found = self._at_full_size(logits if picks else logits[:1])
         true = target.full((self.height, self.width))
         ious = [_iou(mask, true) for mask in found]
-        values = {"object_miou": ious[0]}
-        if several:
-            values["predicted_miou"] = ious[1 + int(predicted[1:].argmax())]
-            values["oracle_miou"] = max(ious[1:])
-        if "boundary_iou" in names:
-            values["boundary_iou"] = _iou(boundary(found[0], self.thick), boundary(true, self.thick))
+        chosen = {"": 0}
+        if "predicted" in picks:
+            chosen[picks["predicted"]] = 1 + int(predicted[1:].argmax())
+        if "oracle" in picks:
+            chosen[picks["oracle"]] = 1 + int(np.argmax(ious[1:]))
+        values = {f"{prefix}miou": ious[k] for prefix, k in chosen.items()}
+        for prefix, k in chosen.items():
+            if f"{prefix}boundary_iou" in names:
+                ring = boundary(true, self.thick)
+                values[f"{prefix}boundary_iou"] = _iou(boundary(found[k], self.thick), ring)
         return values
 
     def _at_full_size(self, logits: Tensor) -> NDArray[np.bool_]:

@@ -16,15 +16,13 @@ from orchestrator.build import check_method, starts_random
 from orchestrator.config import Settings, make_settings
 from orchestrator.data import catalogue
 from orchestrator.data.ingest import ingest
-from orchestrator.data.loader import Apart
-from orchestrator.data.objects import objects_of
-from orchestrator.data.reader import Dataset, DataSplit, open_dataset
+from orchestrator.data.reader import Dataset, open_dataset
 from orchestrator.data.schema import ingested_names, load_drawn, load_manifest
 from orchestrator.data.standin import official
 from orchestrator.data.tasks import TASKS, Task, judged_as
 from orchestrator.data.writer import check_name
 from orchestrator.errors import UserError, unknown
-from orchestrator.job import apart, selection_splits
+from orchestrator.job import apart, check_objects, selection_splits
 from orchestrator.storage import Storage
 
 #: Where stand-ins lie under DATA, and how many pictures they have.
@@ -95,7 +93,7 @@ def make_plan(
         task, classes = judged_as(manifest.task, settings.per_object), manifest.classes
     check_solved(dataset, task)
     check_fits(method, dataset, task)
-    apart(task, settings, classes)
+    apart(task, settings, classes)  # whether what is asked for is there
     settings = with_defaults(settings, task, changes)
     if opened:
         _check_data(opened, settings, task, fetch=not dry)
@@ -118,18 +116,12 @@ def _check_data(opened: Dataset, settings: Settings, task: Task, fetch: bool) ->
     if fetch or opened.root.is_local:
         train, val, _ = selection_splits(opened, settings)
         opened.verify()
-        if around := apart(task, settings, opened.manifest.classes):
+        if around := apart(task, settings, opened.manifest.classes, opened.manifest.layout):
             used = {"trained on": train} if registry.load(settings.method).trains else {}
             for use, split in (used | {"chosen by": val, "tested on": opened.split("test")}).items():
-                _check_objects(split, f"dataset '{settings.dataset}': in the images that are {use}", around)
+                check_objects(split, f"dataset '{settings.dataset}': in the images that are {use}", around)
     else:
         selection_splits(opened, settings.replace({"data.val_fraction": 0}))  # to hold some out, shards are read
-
-
-def _check_objects(split: DataSplit, where: str, around: Apart) -> None:
-    """Raise UserError where nothing at all in a split can be prompted for; the first object ends the search."""
-    if not any(objects_of(split.truth(i), left_out=around.left_out) for i in range(len(split))):
-        raise UserError(f"{where} there is no object to prompt for; ingest images that have some")
 
 
 def check_solved(dataset: str, task: Task) -> None:
@@ -179,6 +171,8 @@ def with_defaults(settings: Settings, task: Task, changes: Mapping[str, Any]) ->
         defaults["train.epochs"] = entry.epochs if entry and entry.epochs else DEFAULT_EPOCHS
     if "method.mask_loss" in settings.flat():
         defaults["method.mask_loss"] = task.loss
+    if task.per_object:
+        defaults["prompts.kind"] = settings.prompts.judged_by
     return settings.replace({k: v for k, v in defaults.items() if k not in changes})
 
 

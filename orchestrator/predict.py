@@ -21,8 +21,7 @@ from orchestrator import checkpoint
 from orchestrator.build import build_method, pick_device, pick_precision
 from orchestrator.config import from_flat
 from orchestrator.data.check import BadImage, decode_image
-from orchestrator.data.loader import Loader, fit, valid_size
-from orchestrator.data.objects import objects_of
+from orchestrator.data.loader import Apart, Loader, fit, valid_size
 from orchestrator.data.order import eval_batches
 from orchestrator.data.reader import DataSplit
 from orchestrator.data.tasks import TASKS
@@ -48,6 +47,7 @@ class Predictor:
     device: torch.device
     dtype: torch.dtype
     settings: Any
+    by_prompts: bool = False  #: whether it was trained for single objects
 
     @classmethod
     def load(cls, storage: Storage, run: str, weights: str | None = None) -> Predictor:
@@ -67,12 +67,16 @@ class Predictor:
         device = pick_device()
         dtype = pick_precision(settings.train.precision, device)
         side = int(method.sam.image_encoder.img_size)
-        return cls(method.eval().to(device), side, device, dtype, settings)
+        return cls(method.eval().to(device), side, device, dtype, settings, "object_miou" in record.metrics)
+
+    def autocast(self) -> torch.autocast:
+        """As it was trained and measured."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16)
 
     @torch.inference_mode()
     def probability(self, batch: Batch) -> list[np.ndarray]:
         """HxW foreground probability of each image, at its original size."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16):
+        with self.autocast():
             logits = self.method.predict(batch.to(self.device))
         return [to_original(logits[i, 0], batch.valid[i], batch.size[i]) for i in range(len(batch))]
 
@@ -115,10 +119,10 @@ def predict_folder(predictor: Predictor, images: Path, out: Storage, progress: P
     Raises:
         UserError: no image there, one that cannot be read, or two of one name; the message names it.
     """
-    if predictor.method.needs_prompts:
+    if predictor.by_prompts or predictor.method.needs_prompts:
         raise UserError(
-            f"method '{predictor.settings.method}' answers prompts, and a folder of images has none; ask it through "
-            "its `answer`, or look at the overlays of its run"
+            f"method '{predictor.settings.method}' was trained to answer prompts, and a folder of images has none; ask "
+            "it through its `answer`, or look at the overlays of its run"
         )
     paths = find_images(images)
     for path in paths:  # before anything is written
@@ -172,22 +176,20 @@ def write_gallery(predictor: Predictor, split: DataSplit, out: Storage, count: i
     return [*written, "sheet.png"]
 
 
-def write_object_gallery(
-    predictor: Predictor, split: DataSplit, left_out: frozenset[int], out: Storage, count: int
-) -> list[str]:
+def write_object_gallery(predictor: Predictor, split: DataSplit, around: Apart, out: Storage, count: int) -> list[str]:
     """The same where objects are prompted for: one object of each image, the prompt in the picture."""
     rows = np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(int))
     prompts = predictor.settings.prompts
     written, pictures = [], []
     for row in rows:
         sample = split.read(int(row))
-        targets = objects_of(sample, left_out=left_out)
+        targets = around.objects(sample)
         if not targets:
             continue
         target = targets[zlib.crc32(sample.id.encode()) % len(targets)]
         batch = predictor.batch_of(sample.image).to(predictor.device)
         asked = Questions(batch, [target], sample.mask.shape, sample.id, prompts, repeats=1)
-        with torch.inference_mode():
+        with torch.inference_mode(), predictor.autocast():
             (predicted,) = asked.masks(predictor.method, predictor.method.embedding(batch))
         truth = target.full(sample.mask.shape)
         picture = asked.shown_on(sample.image)

@@ -22,7 +22,7 @@ def space(trial: Trial, settings: Mapping[str, Any]) -> None:
         trial.suggest_float("prompts.jitter", 0.01, 0.3, log=True)
     trial.suggest_categorical("prompts.per_image", [2, 4, 8])
     trial.suggest_categorical("method.tokens", [0, 2, 4, 8])
-    trial.suggest_categorical("method.width", [0, 64, 128])  # 0: the prompt's own, 256
+    trial.suggest_categorical("method.width", [0, 32, 64])  # 0: the prompt's own
     trial.suggest_categorical("method.mlp_width", [256, 512, 1024, 2048])
     trial.suggest_int("method.depth", 1, 3)
     if trial.suggest_categorical("method.matching", ["offsets", "band", "none"]) != "none":

@@ -142,7 +142,8 @@ def test_the_method_is_asked_as_sam_wants_it(by: str, labels: list[int]) -> None
     prompts = method.seen[0].prompts
     assert prompts is not None and prompts.labels.tolist() == [[labels] * 3]
     count = asked.coords.shape[1]
-    np.testing.assert_allclose(prompts.coords[0, :, :count].numpy(), asked.coords, rtol=1e-6)
+    on = 0.5 if by == "box" else 0.0  # SAM's own for boxes, which are told by their edges
+    np.testing.assert_allclose(prompts.coords[0, :, :count].numpy(), asked.coords + on, rtol=1e-6)
 
 
 def score(asked: Questions, method: Told, names: tuple[str, ...] = ALL) -> list[Scored]:
@@ -155,8 +156,7 @@ def test_the_truth_is_right_and_what_is_beside_it_wrong() -> None:
     method = Told(*[reply(one.full(SHAPE))] * 3, *[reply(one.full(SHAPE))] * 3)
     right, wrong = score(ask(one, other), method)
     assert (right.category, wrong.category) == (4, 2)
-    good = {"object_miou", "boundary_iou", "predicted_miou", "oracle_miou"}
-    assert right.values == {**dict.fromkeys(good, 1.0), "iou_spread": 0.0}
+    assert right.values == {name: 0.0 if "spread" in name else 1.0 for name in ALL}
     assert wrong.values == dict.fromkeys(ALL, 0.0)
 
 
@@ -185,6 +185,20 @@ def test_the_three_are_chosen_from_by_what_is_predicted_or_by_the_truth() -> Non
     assert found.values["object_miou"] == pytest.approx(0.9)
     assert found.values["predicted_miou"] == pytest.approx(0.4)
     assert found.values["oracle_miou"] == pytest.approx(0.6)
+    ring = [boundary(halves(part, one), 1) for part in (0.4, 0.6, 1.0)]
+    for pick, own in (("predicted", ring[0]), ("oracle", ring[1])):
+        iou = (own & ring[2]).sum() / (own | ring[2]).sum()
+        assert found.values[f"{pick}_boundary_iou"] == pytest.approx(iou) and found.values[f"{pick}_spread"] == 0
+
+
+def test_each_of_the_three_has_its_own_spread() -> None:
+    one = target(0, 0, 16, 20)
+    answers = [
+        reply(*(halves(part, one) for part in (0.5, 0.2, low, 0.9)), iou=(0.5, 0.1, 0.8, 0.3)) for low in (0.4, 0.6)
+    ]
+    (found,) = score(ask(one, repeats=2), Told(*answers))
+    assert found.values["predicted_spread"] == pytest.approx(np.std([0.4, 0.6], ddof=1), abs=1e-6)
+    assert found.values["oracle_spread"] == found.values["iou_spread"] == pytest.approx(0, abs=1e-6)
 
 
 def test_validation_costs_no_more_than_it_needs() -> None:
@@ -281,8 +295,8 @@ def test_classes_are_told_by_name_where_all_is_asked_for() -> None:
 
 
 def test_what_is_measured_is_known_to_the_leaderboard() -> None:
-    assert set(ALL) <= set(METRICS) and OBJECTS.metrics == ALL
-    assert {name: one.mode for name, one in OBJECT_METRICS.items() if one.mode == "min"} == {"iou_spread": "min"}
+    assert set(ALL) <= set(METRICS) and set(OBJECTS.metrics) <= set(ALL)
+    assert {name for name, one in OBJECT_METRICS.items() if one.mode == "min"} == {n for n in ALL if "spread" in n}
     assert set(module.VALIDATION) <= set(ALL) and OBJECTS.objective in module.VALIDATION
 
 

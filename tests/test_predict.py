@@ -20,6 +20,7 @@ from orchestrator import checkpoint
 from orchestrator.build import build_method
 from orchestrator.cli import main
 from orchestrator.config import PromptSettings, make_settings
+from orchestrator.data.loader import Apart
 from orchestrator.data.reader import DataSplit, open_dataset
 from orchestrator.data.schema import Row
 from orchestrator.data.writer import DatasetWriter
@@ -28,7 +29,7 @@ from orchestrator.predict import Predictor, predict_folder, write_object_gallery
 from orchestrator.storage import Storage
 
 GREY = 90
-NONE: frozenset[int] = frozenset()
+NONE = Apart()
 
 
 class Everywhere(nn.Module):
@@ -151,7 +152,9 @@ def test_where_nothing_can_be_asked_for_nothing_is_written(
 def test_a_folder_of_images_prompts_for_nothing(predictor: Predictor, tmp_path: Path) -> None:
     """Said before anything is written, and of any image that is read."""
     (tmp_path / "images").mkdir()
-    with pytest.raises(UserError, match="method 'prompt_learning' answers prompts, and a folder of images has none"):
+    with pytest.raises(
+        UserError, match="'prompt_learning' was trained to answer prompts, and a folder of images has none"
+    ):
         predict_folder(predictor, tmp_path / "images", Storage(str(tmp_path / "out")), lambda *told: None)
     assert not (tmp_path / "out").exists()
 
@@ -163,5 +166,5 @@ def test_the_command_says_so_in_one_line(tmp_path: Path, capsys: pytest.CaptureF
     Image.fromarray(picture()).save(tmp_path / "a.png")
     words = ["predict", "--run", "r/000", "--images", str(tmp_path), "--out", str(tmp_path / "out")]
     assert main([*words, "--storage", str(tmp_path / "results")]) == 2
-    assert "answers prompts" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert "to answer prompts" in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "out").exists()

@@ -23,8 +23,8 @@ def global_mean(per_sample: Tensor, weight: Tensor) -> Tensor:
     """This rank's share of the weighted mean over the global batch.
 
     Args:
-        per_sample: B losses.
-        weight: B; 0 marks filler.
+        per_sample: losses, of samples or of single masks.
+        weight: of the same shape; 0 marks what does not count.
 
     Returns:
         A scalar whose mean over ranks is the global mean, so that DDP's averaged gradient is exact even

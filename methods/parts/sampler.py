@@ -24,7 +24,7 @@ class PromptRule:
 
     kind: str = "point"  #: one of ``KINDS``; mixed: a box or points, by a coin
     points: int = 1  #: of a prompt by points
-    jitter: float = 0.1  #: standard deviation of a box's corners, in sides of the box; SAM's own training: 0.1
+    jitter: float = 0.1  #: standard deviation of a box's corners, in its sides, 20 of 1024 pixels at most; SAM's: 0.1
 
     @property
     def tokens(self) -> int:
@@ -42,7 +42,8 @@ def draw_prompts(masks: Tensor, seeds: Tensor, rule: PromptRule) -> P.Prompts:
     u = P.uniforms(seeds, masks.shape[1], 5 + rule.points)
     if rule.kind == "point":
         return _points(masks, u[..., 5:], side)
-    box = P.box_prompts(P.jittered(P.boxes(masks), u[..., 1:5], rule.jitter, 20 * side / 1024))
+    edges = P.jittered(P.boxes(masks), u[..., 1:5], rule.jitter, 20 * side / 1024)
+    box = P.box_prompts(edges + 0.5)  # as SAM takes boxes
     if rule.kind == "box":
         return box
     return P.where(u[..., 0] < 0.5, _filled_up(box, rule.tokens), _points(masks, u[..., 5:], side))

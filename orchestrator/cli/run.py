@@ -231,8 +231,8 @@ def _gallery(plan: Any, best: Any) -> list[str]:
     predictor = Predictor.load(plan.storage, f"{plan.name}/{best.trial}")
     dataset = open_dataset(plan.data, plan.settings.dataset)
     split = dataset.split("test")
-    if objects := apart(plan.task, plan.settings, dataset.manifest.classes):
-        return write_object_gallery(predictor, split, objects.left_out, plan.run / "overlays", GALLERY)
+    if objects := apart(plan.task, plan.settings, dataset.manifest.classes, dataset.manifest.layout):
+        return write_object_gallery(predictor, split, objects, plan.run / "overlays", GALLERY)
     return write_gallery(predictor, split, plan.run / "overlays", GALLERY)
 
 

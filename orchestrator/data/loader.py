@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from methods.base import Batch
 from orchestrator.data.ahead import map_ahead
 from orchestrator.data.layers import Bits
-from orchestrator.data.objects import objects_of
+from orchestrator.data.objects import Target, objects_of
 from orchestrator.data.order import Part, sample_seed
 from orchestrator.data.pixels import place, resize
 from orchestrator.data.prefetch import fetched_ahead
@@ -165,7 +165,7 @@ class Loader:
     ) -> NDArray[np.uint8]:
         """The masks PxSxS of some objects of a sample that the input still shows, all different ones first."""
         rng = np.random.default_rng([seed, _OBJECTS])
-        targets = objects_of(sample, left_out=apart.left_out)
+        targets = apart.objects(sample)
         masks = np.zeros((self.masks, self.image_size, self.image_size), np.uint8)
         found = 0
         for number in rng.permutation(len(targets)):
@@ -184,6 +184,11 @@ class Apart:
     """An image's objects are asked for one by one."""
 
     left_out: frozenset[int] = frozenset()  #: classes that are not asked for
+    nested: Mapping[int, frozenset[int]] = field(default_factory=dict)  #: parts that lie on a whole
+
+    def objects(self, sample: Sample) -> list[Target]:
+        """Those of a sample that are asked for."""
+        return objects_of(sample, left_out=self.left_out, nested=self.nested)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from orchestrator.data.codings import VOID
 from orchestrator.data.layers import layer
 from orchestrator.data.reader import Sample
 
+Nested = Mapping[int, frozenset[int]]  #: by the class of a whole, the classes of its parts
+NOTHING: Nested = MappingProxyType({})
 LEAST = 10  #: pixels; what annotation leaves below that is a crumb, and no prompt can mean it
 _ALL_AROUND = np.ones((3, 3), np.bool_)  # pixels that touch at a corner belong together
 
@@ -38,7 +41,9 @@ class Target:
         return mask
 
 
-def objects_of(sample: Sample, least: int = LEAST, left_out: frozenset[int] = frozenset()) -> list[Target]:
+def objects_of(
+    sample: Sample, least: int = LEAST, left_out: frozenset[int] = frozenset(), nested: Nested = NOTHING
+) -> list[Target]:
     """What may be asked for, in a fixed order: by layer, by value, by class, or as a scan meets the components.
 
     Args:
@@ -46,13 +51,14 @@ def objects_of(sample: Sample, least: int = LEAST, left_out: frozenset[int] = fr
             the whole region of each class. Crowds and void are no objects; a mask that is not there has none.
         least: pixels that an object must have.
         left_out: classes that are not asked for, such as 'background'.
+        nested: of a class map: a whole's region has those of its parts in it, so that a point there may mean either.
 
     Raises:
         ValueError: a coding that has no objects.
     """
     if sample.coding not in _FINDERS:
         raise ValueError(f"coding '{sample.coding}' has no objects; one of {', '.join(_FINDERS)}")
-    found = _FINDERS[sample.coding](sample)
+    found = _classes(sample, nested) if sample.coding == "classes" else _FINDERS[sample.coding](sample)
     return [target for target in found if target.category not in left_out and target.area >= least]
 
 
@@ -75,12 +81,17 @@ def _layers(sample: Sample) -> Iterator[Target]:
             yield _target(mask[at], at, 0)
 
 
-def _classes(sample: Sample) -> Iterator[Target]:
+def _classes(sample: Sample, nested: Nested = NOTHING) -> Iterator[Target]:
     if sample.labels is None:
         return
     for value, at in _boxes(sample.labels + 1):  # class 0 is one like the others
-        if value - 1 != VOID:
-            yield _target(sample.labels[at] == value - 1, at, value - 1)
+        category = value - 1
+        if category in nested:
+            whole = np.isin(sample.labels, [category, *nested[category]])
+            (around,) = ndimage.find_objects(whole.view(np.uint8))
+            yield _target(whole[around], around, category)
+        elif category != VOID:
+            yield _target(sample.labels[at] == category, at, category)
 
 
 def _instances(sample: Sample) -> Iterator[Target]:

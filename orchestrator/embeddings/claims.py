@@ -59,7 +59,7 @@ class Watch:
 
     def __init__(self, folder: Storage, silence: float = SILENCE) -> None:
         self.folder, self.silence = folder, silence
-        self._seen: dict[str, tuple[bytes, float]] = {}
+        self._seen: dict[str, tuple[bytes | None, float]] = {}
 
     def remove_if_silent(self, name: str) -> bool:
         """Remove a claim whose owner has died or says nothing any more; whether it is gone."""
@@ -67,7 +67,7 @@ class Watch:
             note = patiently(lambda: self.folder.read(name))
         except FileNotFoundError:
             return True
-        before, since = self._seen.get(name, (b"", 0.0))
+        before, since = self._seen.get(name, (None, 0.0))  # it may be empty as yet
         if note != before:
             self._seen[name] = note, time.monotonic()
             since = time.monotonic()

@@ -6,10 +6,12 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+import torch
+
 ROOT = ".embeddings"  #: the folder of them all under STORAGE; no run is called so
 FILE = "key.json"  #: in an entry's folder: its key
 USED = "used"  #: in an entry's folder: touched while somebody uses it
-PREPROCESSING = 1  #: to be raised when decoding, resizing or normalising an image comes to other pixels
+PREPROCESSING = 1  #: to be raised when decoding, resizing, normalising or encoding an image comes to other numbers
 LAYOUT = 1  #: of the shards
 EMBEDDING = "embedding"  #: the part that is the encoder's output; the others are ``block_part``'s
 
@@ -29,6 +31,7 @@ class Key:
     stored: str  #: 'fp32' or 'bf16'
     dataset: str
     data: str  #: the dataset's fingerprint
+    torch: str = torch.__version__
     preprocessing: int = PREPROCESSING
     layout: int = LAYOUT
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +18,10 @@ from PIL import Image
 from methods.base import Batch
 from orchestrator.config import make_settings
 from orchestrator.data.layers import encode_layers
+from orchestrator.data.layouts import LAYOUTS
 from orchestrator.data.loader import Apart, Loader, fit, fit_mask, flips, valid_size
 from orchestrator.data.order import epoch_order, rank_batches
-from orchestrator.data.reader import DataSplit, open_dataset
+from orchestrator.data.reader import DataSplit, Sample, open_dataset
 from orchestrator.data.schema import Row
 from orchestrator.data.tasks import OBJECTS, TASKS, Task, judged_as, of_coding
 from orchestrator.data.writer import DatasetWriter
@@ -176,6 +178,29 @@ def test_only_the_classes_that_are_wanted_are_asked_for() -> None:
         of("hair,noze")
     with pytest.raises(UserError, match="prompts.classes: whole images are segmented here"):
         of("hair", TASKS["polyp"])
+
+
+def test_a_whole_has_its_parts_in_it_where_the_layout_says_so() -> None:
+    settings = make_settings("decoder", "x", {"prompts.classes": "skin"})
+    found = apart(OBJECTS, settings, LAYOUTS["celebamask"].classes, "celebamask")
+    assert found is not None
+    skin, nose, hair = (LAYOUTS["celebamask"].classes.index(name) for name in ("skin", "nose", "hair"))
+    assert nose in found.nested[skin] and hair not in found.nested[skin] and skin not in found.left_out
+    labels = np.full((20, 20), hair, np.int32)
+    labels[4:16, 4:16] = skin
+    labels[8:18, 8:12] = nose  # below the chin as well
+    (whole,) = found.objects(
+        Sample(0, "a", "", np.zeros((20, 20, 3), np.uint8), labels > 0, coding="classes", labels=labels)
+    )
+    assert whole.category == skin and np.array_equal(whole.full(labels.shape), (labels == skin) | (labels == nose))
+    assert apart(OBJECTS, make_settings("decoder", "x"), ("a", "b"), "folders") == Apart()
+
+
+@pytest.mark.parametrize("changes", [{"prompts.judged_by": "box"}, {"prompts.per_image": 2}, {"prompts.repeats": 9}])
+def test_prompts_that_nobody_would_draw_are_an_error(changes: dict[str, Any]) -> None:
+    (key,) = changes
+    with pytest.raises(UserError, match=f"{key}: whole images are segmented here; add prompts.objects=always"):
+        apart(TASKS["polyp"], make_settings("decoder", "x", changes), ())
 
 
 @pytest.mark.parametrize("name", TASKS)

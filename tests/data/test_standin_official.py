@@ -54,7 +54,7 @@ def test_every_picture_has_objects_of_a_fair_size(name: str, drawn: dict[str, Da
     for sample in rows(drawn[name]):
         assert all(SIDES[0] <= side <= SIDES[1] for side in sample.image.shape[:2])
         assert sample.image.std() > 5
-        found = objects_of(sample, background=frozenset({0}) if name == "celebamask_hq" else frozenset())
+        found = objects_of(sample, left_out=frozenset({0}) if name == "celebamask_hq" else frozenset())
         assert found and all(one.area < 0.7 * sample.mask.size for one in found)
 
 

@@ -128,3 +128,10 @@ def test_every_row_that_is_asked_for_has_its_place(asked: set[tuple[str, bool, i
     assert len({u.stem("embedding") for u in units}) == len(units)
     again = units_of({(s, f, row) for s in sizes for f in (False, True) for row in range(41)}, sizes, rows)
     assert {u for u in units if not u.some} <= set(again), "whole shards are everybody's"
+
+
+def test_a_claim_that_is_not_written_yet_is_nobodys_to_take(tmp_path: Path) -> None:
+    """Between its creation and its first word."""
+    (tmp_path / "x.claim").write_bytes(b"")
+    watch = Watch(Storage(str(tmp_path)), silence=60)
+    assert not watch.remove_if_silent("x.claim") and (tmp_path / "x.claim").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -10,10 +11,12 @@ import torch.nn as nn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from methods.base import Batch
+from methods.parts import prompts as P
 from methods.parts.adaptor import sample_tokens
 from methods.parts.augment import photometric
 from methods.parts.contrast import sample_contrast, token_contrast
-from methods.parts.losses import mask_losses
+from methods.parts.losses import counted, mask_losses
 
 
 def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -115,3 +118,19 @@ def test_sampled_tokens_have_no_repeats_and_follow_the_seed() -> None:
     assert chosen.shape == (2, 30) and all(len(set(row.tolist())) == 30 for row in chosen)
     assert torch.equal(sample_tokens(seeds[1:], 100, 30)[0], chosen[1])
     assert sample_tokens(seeds, 100, 0).shape == (2, 100)
+
+
+@pytest.mark.parametrize("kind", ["bce_iou", "bbce"])
+def test_what_is_asked_for_and_not_there_does_not_count(kind: str) -> None:
+    torch.manual_seed(0)
+    logits, mask = torch.randn(2, 3, 8, 8), (torch.rand(2, 3, 8, 8) < 0.4).to(torch.uint8)
+    mask[0, 1] = 0
+    rest, weight = torch.zeros(2, dtype=torch.int64), torch.tensor([1.0, 1.0])
+    whole = Batch(torch.zeros(2, 3, 8, 8), mask, torch.zeros(2, 2), torch.zeros(2, 2), rest, rest, weight)
+    asked = dataclasses.replace(whole, prompts=P.point_prompts(torch.zeros(2, 3, 2)))
+    assert counted(whole).tolist() == [[1, 1, 1], [1, 1, 1]] and counted(asked).tolist() == [[1, 0, 1], [1, 1, 1]]
+    found = mask_losses(kind, logits, mask, counted(asked))
+    there = counted(asked) > 0
+    alone = mask_losses(kind, logits[there][:, None], mask[there][:, None], torch.ones(5))
+    for name, value in found.items():
+        torch.testing.assert_close(value, alone[name])

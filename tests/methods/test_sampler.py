@@ -48,7 +48,7 @@ def test_corners_stay_as_near_the_object_as_sams(box: tuple, seed: int, jitter: 
     (x0, x1), (y0, y1) = box
     drawn = draw_prompts(crosses(box), torch.tensor([seed]), PromptRule("box", jitter=jitter))
     assert drawn.labels.tolist() == [[[2, 3]]]
-    off = (drawn.coords[0, 0] - torch.tensor([[x0, y0], [x1, y1]])).abs().amax(0)
+    off = (drawn.coords[0, 0] - 0.5 - torch.tensor([[x0, y0], [x1, y1]])).abs().amax(0)
     for moved, side in zip(off.tolist(), (x1 - x0, y1 - y0), strict=True):
         assert moved <= min(20 * SIDE / 1024, 3.3 * jitter * side) + 1e-4
 
@@ -56,13 +56,13 @@ def test_corners_stay_as_near_the_object_as_sams(box: tuple, seed: int, jitter: 
 def test_without_jitter_a_box_is_the_objects_own() -> None:
     masks = crosses(((5, 20), (9, 30)), ((0, 64), (63, 64)))
     drawn = draw_prompts(masks, torch.tensor([3]), PromptRule("box", jitter=0.0))
-    assert drawn.coords[0].flatten(1).tolist() == [[5, 9, 20, 30], [0, 63, 64, 64]]
+    assert (drawn.coords[0].flatten(1) - 0.5).tolist() == [[5, 9, 20, 30], [0, 63, 64, 64]], "half a pixel on, as SAM's"
 
 
 def test_the_noise_of_a_corner_is_gaussian_and_as_wide_as_told() -> None:
     masks = crosses(((20, 28), (10, 14))).expand(400, -1, -1, -1)
     coords = draw_prompts(masks, many_seeds(), PromptRule("box", jitter=0.05)).coords[:, 0]
-    off = (coords - torch.tensor([[20.0, 10.0], [28.0, 14.0]])) / torch.tensor([8.0, 4.0])
+    off = (coords - 0.5 - torch.tensor([[20.0, 10.0], [28.0, 14.0]])) / torch.tensor([8.0, 4.0])
     assert off.mean(0).abs().max() < 0.01
     assert ((off.std(0) - 0.05).abs() < 0.006).all(), "a share of each side, as long as no limit is near"
     assert 0.62 < (off.abs() < 0.05).float().mean() < 0.74, "68 % within one deviation"
@@ -121,4 +121,4 @@ def test_an_empty_mask_is_prompted_at_the_first_pixel_or_by_everything() -> None
     empty = torch.zeros(1, 1, SIDE, SIDE, dtype=torch.uint8)
     assert draw_prompts(empty, torch.tensor([5]), PromptRule()).coords[0, 0, 0].tolist() == [0.5, 0.5]
     box = draw_prompts(empty, torch.tensor([5]), PromptRule("box", jitter=0.0))
-    assert box.coords.flatten().tolist() == [0, 0, SIDE, SIDE]
+    assert (box.coords.flatten() - 0.5).tolist() == [0, 0, SIDE, SIDE]

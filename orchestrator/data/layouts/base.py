@@ -71,6 +71,8 @@ class Layout:
     rule: str = ""  #: how the split came about; '' where it is drawn by seed
     coding: str = ""  #: of its masks (``data.codings``); '' where the task says it
     classes: tuple[str, ...] = ()
+    #: By the name of a whole the parts that lie on it: a prompt for it means them, too, where it is shown.
+    wholes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     mask_scale: float = 1  #: a mask's size, of its image's
     soft: bool = False  #: binary masks may be grey all over (antialiased): 127 is the threshold, whatever they hold
 

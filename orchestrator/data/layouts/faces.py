@@ -28,7 +28,11 @@ PARTS = (
 
 @dataclass(frozen=True)
 class CelebAMask(Layout):
-    """A face's parts become one class map: 0 is background, k the k-th of ``PARTS``."""
+    """A face's parts become one class map: 0 is background, k the k-th of ``PARTS``.
+
+    On disk skin has no holes where eyes, nose and mouth are, and neither have glasses; a class map cannot say so, and
+    ``wholes`` does.
+    """
 
     def find(self, source: Path) -> Found:
         root = self.locate_paths(source, IMAGES, MASKS, MAPPING)
@@ -108,5 +112,9 @@ CELEBAMASK = CelebAMask(
     rule="CelebA's own split through the mapping file, as g_partition.py draws it",
     coding="classes",
     classes=("background", *PARTS),
+    wholes={
+        "skin": ("nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip"),
+        "eye_g": ("l_eye", "r_eye"),
+    },
     mask_scale=0.5,
 )
