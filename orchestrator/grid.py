@@ -33,10 +33,17 @@ def is_grid(method: str, dataset: str) -> bool:
     return any(word == ALL or "," in word for word in (method, dataset))
 
 
-def cells(method: str, dataset: str, data: Storage, entry_of: Callable[[str], Entry] | None = None) -> list[Cell]:
+def cells(
+    method: str,
+    dataset: str,
+    data: Storage,
+    entry_of: Callable[[str], Entry] | None = None,
+    per_object: bool = False,
+) -> list[Cell]:
     """The cells of METHOD and DATASET (a name, several with commas, or ``all``), by dataset.
 
     ``all`` takes whatever fits together. ``entry_of`` tells a dataset's entry, by default what lies under ``data``.
+    ``per_object``: objects are asked for one by one, whatever the dataset.
     Raises UserError for an unknown name, a pair of named ones that does not fit, or where nothing is left.
     """
     ingested = set(ingested_names(data))
@@ -46,7 +53,7 @@ def cells(method: str, dataset: str, data: Storage, entry_of: Callable[[str], En
     for name in datasets:
         task = (entry_of(name) if entry_of else resolve(name, data)).task
         for one in methods:
-            if why := _misfit(one, task, name in ingested):
+            if why := _misfit(one, task, name in ingested, per_object):
                 if ALL not in (method, dataset):
                     raise UserError(f"METHOD={one} DATASET={name}: {why}; leave it out")
             else:
@@ -64,12 +71,12 @@ def _named(kind: str, words: str, known: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _misfit(method: str, task: str, ingested: bool) -> str:
+def _misfit(method: str, task: str, ingested: bool, per_object: bool) -> str:
     """Why a method does not serve a data set of a task; '' where it does."""
     kind = registry.load(method)
     if kind.prompted and not TASKS[task].prompted:
         return "a prompted method needs several masks an image"
-    if why := misfit(method, judged_as(task, kind.needs_prompts)):
+    if why := misfit(method, judged_as(task, per_object or kind.needs_prompts)):
         return why
     # objects can be asked for in any masks, but not every task has a stand-in
     return "" if ingested or TASKS[task].solved else f"no stand-in is drawn for task '{task}', and it is not ingested"

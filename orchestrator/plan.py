@@ -197,7 +197,12 @@ def is_to_be_drawn(dataset: str, data: Storage) -> bool:
         return False
     if dataset not in catalogue.CATALOGUE:
         raise unknown("dataset", dataset, {*catalogue.CATALOGUE, *ingested_names(data)})
-    check_solved(dataset, TASKS[catalogue.CATALOGUE[dataset].task])
+    task = TASKS[catalogue.CATALOGUE[dataset].task]
+    if not task.solved:
+        raise UserError(
+            f"dataset '{dataset}': not ingested, and no stand-in is drawn for task '{task.name}' "
+            f"(no method solves task '{task.name}' as it is): samsweep ingest {dataset} --source DIR"
+        )
     return load_drawn(data / STAND_IN_FOLDER, dataset) is None
 
 

@@ -76,6 +76,8 @@ def test_objects_are_asked_for_in_any_masks_that_are_there(tmp_path: Path) -> No
         Cell("prompt_learning", "own"),
         Cell("promptable", "own"),
     ]
+    asked = cells("decoder,sam", "camvid", data, per_object=True)
+    assert asked == [Cell("decoder", "camvid"), Cell("sam", "camvid")], "SET=prompts.objects=always"
 
 
 def test_plan_starts_nothing(

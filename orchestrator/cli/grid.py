@@ -26,12 +26,13 @@ def sweep_grid(a: argparse.Namespace, trials: int, dry_run: RunCell) -> int:
     Called again under the same NAME it goes on where it was. Exit code 1 where cells failed, 130 where it was
     interrupted. ``dry_run`` tells of one cell what would be done.
     """
+    from orchestrator.cli.run import asks_for_objects
     from orchestrator.grid import cells
     from orchestrator.seeds import has_seeds
     from orchestrator.storage import Storage
 
     storage = Storage(a.storage)
-    found = cells(a.method, a.dataset, Storage(a.data))
+    found = cells(a.method, a.dataset, Storage(a.data), per_object=asks_for_objects(a))
     grid = a.name or f"grid-{datetime.now():%Y%m%d-%H%M%S}"
     notes().print(
         f"{len(found)} cells of {trials} trials, as runs {grid}-METHOD-DATASET; NAME={grid} goes on with them"

@@ -42,6 +42,7 @@ class Totals:
 
 def print_plan(a: argparse.Namespace, trials: int) -> None:
     """Cells, trials, hours, bytes and money before a sweep; starts nothing."""
+    from orchestrator.cli.run import asks_for_objects
     from orchestrator.data.catalogue import look_up
     from orchestrator.grid import cells
     from orchestrator.storage import Storage
@@ -50,7 +51,7 @@ def print_plan(a: argparse.Namespace, trials: int) -> None:
         raise UserError(f"--price {a.price}: at least 0")
     data = Storage(a.data)
     known = cache(lambda name: look_up(name, data))  # a manifest is read once, however many cells share it
-    found = cells(a.method, a.dataset, data, lambda name: known(name).entry)
+    found = cells(a.method, a.dataset, data, lambda name: known(name).entry, asks_for_objects(a))
     rows = rows_for_hours(Storage(a.storage))
     costs = [(cell, _cost(a, cell, known(cell.dataset), trials, rows)) for cell in found]
     manifests = [known(name).manifest for name in dict.fromkeys(cell.dataset for cell in found)]
@@ -62,14 +63,15 @@ def _cost(a: argparse.Namespace, cell: Cell, known: Known, trials: int, rows: li
     from orchestrator.cli.run import changes_of
     from orchestrator.config import make_settings
     from orchestrator.cost import Cost, images_of_epoch, stored_bytes, trial_seconds
-    from orchestrator.data.tasks import TASKS
+    from orchestrator.data.tasks import judged_as
     from orchestrator.plan import STAND_IN_TRAIN, with_defaults
     from orchestrator.runtime import local_capacity
     from orchestrator.space import Space
     from orchestrator.sweep import trials_of
 
     changes, entry, capacity = changes_of(a), known.entry, local_capacity()
-    settings = with_defaults(make_settings(cell.method, cell.dataset, changes), TASKS[entry.task], changes)
+    settings = make_settings(cell.method, cell.dataset, changes)
+    settings = with_defaults(settings, judged_as(entry.task, settings.per_object), changes)
     if capacity and capacity.gpus and "train.gpus_per_worker" not in changes:
         settings = settings.replace({"train.gpus_per_worker": 1.0})
     points = trials_of(Space(settings, {key: settings.flat()[key] for key in changes}), trials)

@@ -124,6 +124,11 @@ def changes_of(a: argparse.Namespace) -> dict[str, Any]:
     return given_changes(named, a.set)
 
 
+def asks_for_objects(a: argparse.Namespace) -> bool:
+    """Whether SET has every data set's objects asked for one by one."""
+    return changes_of(a).get("prompts.objects") == "always"
+
+
 def _workers(text: str | None) -> dict[str, Any]:
     """``4``, or ``1:4``: from one to four, as the cluster has room."""
     least, colon, most = (text or "").partition(":")
