@@ -103,11 +103,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 .PHONY: test
 test: $(VENV)/.installed ## the quick suite
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not s3 and not slow and not cluster' -n auto --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not s3 and not slow and not cluster and not weights' -n auto --dist loadfile
 
 .PHONY: test-faults
 test-faults: $(VENV)/.installed ## killed workers, Ctrl-C and failing trials on a real Ray
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow and not kills and not s3' -n 2 --dist loadgroup
+
+.PHONY: test-weights
+test-weights: $(VENV)/.installed ## whether methods do better from vit_t's weights than from random ones: five minutes
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m weights -n 2
 
 .PHONY: test-kills
 test-kills: $(VENV)/.installed ## a sweep killed ten times at random moments: twelve minutes
@@ -155,7 +159,7 @@ $(BENCH)/.installed: $(VENV)/.installed benchmarks/constraints.txt
 	@touch $@
 
 .PHONY: bench-search
-bench-search: $(VENV)/.installed ## our search against random search, on real small trainings: half an hour on 2 cores
+bench-search: $(VENV)/.installed ## our search against random search, on real small trainings: an hour on 2 cores
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/search.py
 
 .PHONY: bench-prompts

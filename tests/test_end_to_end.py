@@ -151,7 +151,9 @@ def test_data_ingested_anew_stop_the_sweep(polyps: Path) -> None:
     last = said.strip().splitlines()[-1]
     assert last.startswith("error: ") and f"dataset 'polyps' {CHANGED}" in last and "another NAME" in last
     rows = read_rows(Storage(str(polyps / "results")), "changed")
-    assert {r["status"] for r in rows} <= {"failed", "stopped"} and {r["trial"] for r in rows} == begun
+    found = {r["trial"] for r in rows}
+    assert {r["status"] for r in rows} <= {"failed", "stopped"}
+    assert begun <= found <= {"000", "001"}, "no other trial began, though one may not have had its folder yet"
     failed = [r for r in rows if r["status"] == "failed"]
     assert failed and all(CHANGED in r["cause"] for r in failed)
 

@@ -90,7 +90,7 @@ def polyps(kvasir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.slow
+@pytest.mark.weights
 @pytest.mark.parametrize("method", ["decoder", "sam_adapter", "mca"])
 def test_methods_learn_more_from_it_than_from_random_weights(method: str, polyps: Path, tmp_path: Path) -> None:
     for start in ("trained", "random"):
