@@ -213,10 +213,10 @@ def finish(
             folder = plan.run / TRIALS / best.trial
             out.print(f"best checkpoint  {folder.path(checkpoint.FILE)}", soft_wrap=True)
             out.print(f"overlays         {plan.run.path('overlays/sheet.png')}", soft_wrap=True)
-            out.print(
-                f"next             samsweep predict --run {plan.name} --images DIR --out DIR{storage_option(a)}",
-                soft_wrap=True,
-            )
+            rest = storage_option(a)
+            predict = f"samsweep predict --run {plan.name} --images DIR --out DIR{rest}"  # no folder holds prompts
+            then = f"samsweep leaderboard{rest}" if plan.task.per_object else predict
+            out.print(f"next             {then}", soft_wrap=True)
     if interrupted:
         notes().print(f"interrupted; what was finished is kept under {plan.run.uri}", soft_wrap=True)
         if plan.run.exists(runfile.FILE):
