@@ -197,7 +197,8 @@ class PromptLearning(Method):
         found = {"focal": focal, "dice": dice}
         if "matching" in prediction:
             found["matching"] = prediction["matching"]
-        return {name: global_mean(value, counted(batch)) for name, value in found.items()}
+        weight = counted(batch)
+        return {name: global_mean(value, weight) for name, value in found.items()}
 
     def loss_weights(self) -> dict[str, float]:
         return {"focal": FOCAL_WEIGHT, "matching": self.options.matching_weight}

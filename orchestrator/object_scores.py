@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -35,7 +36,7 @@ VALIDATION = ("object_miou", "iou_spread")
 VALIDATION_REPEATS = 4
 AT_ONCE = 32  #: prompts that are answered together, which bounds memory
 #: SAM's outputs beside the single mask, the best of three by predicted and by true IoU: how their metrics begin.
-PICKS = {"predicted": "predicted_", "oracle": "oracle_"}
+PICKS = ("predicted_", "oracle_")
 PREFIXED = ("miou", "boundary_iou", "spread")
 INSIDE = {"object_miou": "miou", "iou_spread": "spread"}  #: what metrics are called within this module
 DIAGONAL = 0.02  #: the share of it that a boundary is thick (Cheng et al., CVPR 2021)
@@ -138,14 +139,15 @@ class Questions:
 
     def scored(self, method: Method, embedding: Tensor, names: Sequence[str]) -> Iterator[Scored]:
         """Each object's metrics."""
-        picks = {pick: prefix for pick, prefix in PICKS.items() if {f"{prefix}{of}" for of in PREFIXED} & set(names)}
-        rows: list[dict[str, float]] = []
-        for k, (masks, iou) in enumerate(self._answers(method, embedding)):
-            rows.append(self._score(masks, iou, self.targets[k // self.repeats], names, picks))
-        for t, target in enumerate(self.targets):
-            own = rows[t * self.repeats : (t + 1) * self.repeats]
+        prefixes = [prefix for prefix in PICKS if {f"{prefix}{of}" for of in PREFIXED} & set(names)]
+        ringed = any(name.endswith("boundary_iou") for name in names)
+        answers = self._answers(method, embedding)
+        for target in self.targets:
+            true = target.full((self.height, self.width))
+            ring = boundary(true, self.thick) if ringed else true
+            own = [self._score(*answer, true, ring, names, prefixes) for answer in islice(answers, self.repeats)]
             values = {name: float(np.mean([row[name] for row in own])) for name in own[0]}
-            for prefix in ("", *picks.values()):
+            for prefix in ("", *prefixes):
                 values[f"{prefix}spread"] = float(np.std([row[f"{prefix}miou"] for row in own], ddof=1))
             yield Scored(target.category, {name: values[INSIDE.get(name, name)] for name in names})
 
@@ -182,21 +184,25 @@ class Questions:
         return P.point_prompts(there[:, :, 0]) if there.shape[2] == 1 else P.box_prompts(there.flatten(2) + 0.5)
 
     def _score(
-        self, logits: Tensor, predicted: Tensor, target: Target, names: Sequence[str], picks: Mapping[str, str]
+        self,
+        logits: Tensor,
+        predicted: Tensor,
+        true: NDArray[np.bool_],
+        ring: NDArray[np.bool_],
+        names: Sequence[str],
+        prefixes: Sequence[str],
     ) -> dict[str, float]:
-        """One answer's metrics: logits 4xaxa, predicted IoU 4."""
-        found = self._at_full_size(logits if picks else logits[:1])
-        true = target.full((self.height, self.width))
+        """One answer's metrics: logits 4xaxa, predicted IoU 4; of the true mask HxW and its boundary."""
+        found = self._at_full_size(logits if prefixes else logits[:1])
         ious = [_iou(mask, true) for mask in found]
-        chosen = {"": 0}
-        if "predicted" in picks:
-            chosen[picks["predicted"]] = 1 + int(predicted[1:].argmax())
-        if "oracle" in picks:
-            chosen[picks["oracle"]] = 1 + int(np.argmax(ious[1:]))
-        values = {f"{prefix}miou": ious[k] for prefix, k in chosen.items()}
-        for prefix, k in chosen.items():
+        outputs = {"": 0}
+        if "predicted_" in prefixes:
+            outputs["predicted_"] = 1 + int(predicted[1:].argmax())
+        if "oracle_" in prefixes:
+            outputs["oracle_"] = 1 + int(np.argmax(ious[1:]))
+        values = {f"{prefix}miou": ious[k] for prefix, k in outputs.items()}
+        for prefix, k in outputs.items():
             if f"{prefix}boundary_iou" in names:
-                ring = boundary(true, self.thick)
                 values[f"{prefix}boundary_iou"] = _iou(boundary(found[k], self.thick), ring)
         return values
 

@@ -16,6 +16,7 @@ from orchestrator.build import check_method, starts_random
 from orchestrator.config import Settings, make_settings
 from orchestrator.data import catalogue
 from orchestrator.data.ingest import ingest
+from orchestrator.data.loader import Apart
 from orchestrator.data.reader import Dataset, open_dataset
 from orchestrator.data.schema import ingested_names, load_drawn, load_manifest
 from orchestrator.data.standin import official
@@ -86,17 +87,18 @@ def make_plan(
     if dry and is_to_be_drawn(dataset, data):
         root, opened, manifest = data / STAND_IN_FOLDER, None, None
         entry = catalogue.CATALOGUE[dataset]
-        task, classes = judged_as(entry.task, settings.per_object), entry.class_names
+        task, classes, layout = judged_as(entry.task, settings.per_object), entry.class_names, entry.layout
     else:
         root, opened = find_data(dataset, data, note)
         manifest = opened.manifest
-        task, classes = judged_as(manifest.task, settings.per_object), manifest.classes
+        task = judged_as(manifest.task, settings.per_object)
+        classes, layout = manifest.classes, manifest.layout
     check_solved(dataset, task)
     check_fits(method, dataset, task)
-    apart(task, settings, classes)  # whether what is asked for is there
+    around = apart(task, settings, classes, layout)
     settings = with_defaults(settings, task, changes)
     if opened:
-        _check_data(opened, settings, task, fetch=not dry)
+        _check_data(opened, settings, around, fetch=not dry)
     storage.check_writable()
     return Plan(
         name=run,
@@ -111,12 +113,12 @@ def make_plan(
     )
 
 
-def _check_data(opened: Dataset, settings: Settings, task: Task, fetch: bool) -> None:
+def _check_data(opened: Dataset, settings: Settings, around: Apart | None, fetch: bool) -> None:
     """Whether a data set has what is needed and is undamaged; what must be fetched for that only with ``fetch``."""
     if fetch or opened.root.is_local:
         train, val, _ = selection_splits(opened, settings)
         opened.verify()
-        if around := apart(task, settings, opened.manifest.classes, opened.manifest.layout):
+        if around:
             used = {"trained on": train} if registry.load(settings.method).trains else {}
             for use, split in (used | {"chosen by": val, "tested on": opened.split("test")}).items():
                 check_objects(split, f"dataset '{settings.dataset}': in the images that are {use}", around)
