@@ -91,7 +91,7 @@ def main() -> int:
         standin.write_folders("binary", folder / "pictures", train=a.images, test=TEST, seed=0)
         ingest("drawn", folder / "pictures", Storage(str(folder / "data")), layout="folders", task="binary")
         print(f"{a.method}, {a.backbone}, {a.images} images, batch {a.batch}, {a.threads} threads", flush=True)
-        without, rest = run(dataclasses.replace(job_of(folder, a, "without"), embeddings=""))
+        without, rest = run(dataclasses.replace(job_of(folder, a, "without"), storage=""))
         said("without", without, rest)
         first, filling = run(job_of(folder, a, "first"))
         said("with, first trial", first, filling)

@@ -19,6 +19,8 @@ from methods.parts.prompts import Prompts, ask
 class Batch:
     """One rank's part of a global batch. B = images on this rank, S = the model's input side in pixels.
 
+    For a ``Labeller`` read HxW in place of SxS: images keep their shape, and ``mask`` is Bx1xHxW, classes (255 = void).
+
     Every rank holds the same B. Where the global batch does not divide, the rest is filled with samples
     of ``weight`` 0, which no loss and no metric may count.
     """
@@ -33,6 +35,7 @@ class Batch:
     prompts: Prompts | None = None  #: P for each image, one a mask; None where nothing is prompted for
     embedding: Tensor | None = None  #: BxDxhxw: the frozen encoder's, where it is stored; image is then Bx3x0x0
     blocks: tuple[Tensor, ...] = ()  #: each Bxhxwx C: the outputs of ``Method.encoder_blocks``, where they are stored
+    offline: dict[str, Tensor] = field(default_factory=dict)  #: Bx... each: what ``Labeller.offline`` made
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """The same with every tensor changed: moved, pinned, cut to some images."""
@@ -52,6 +55,8 @@ def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return change(value)
     if isinstance(value, tuple):
         return tuple(map(change, value))
+    if isinstance(value, dict):
+        return {name: change(tensor) for name, tensor in value.items()}
     return Prompts(change(value.coords), change(value.labels)) if isinstance(value, Prompts) else value
 
 
@@ -76,6 +81,8 @@ class Method(nn.Module, ABC):
     #: ``stretch``: to SxS, whatever the aspect ratio (published SAM-Adapter code).
     #: ``pad``: longest side to S, the rest padded (SAM's own preprocessing).
     resize: ClassVar[str] = "stretch"
+    #: The tasks that it is made for (``orchestrator.data.tasks``); empty: all whose images have masks of objects.
+    tasks: ClassVar[frozenset[str]] = frozenset()
     #: Whether it trains anything at all; a zero-shot method is only measured.
     trains: ClassVar[bool] = True
     #: Whether it starts neutral: at step 0 it is SAM without a prompt.
@@ -103,9 +110,9 @@ class Method(nn.Module, ABC):
         self.options = options if options is not None else self.Options()
         self.sam.requires_grad_(False)
 
-    @abstractmethod
     def embedding(self, batch: Batch) -> Tensor:
-        """The images' embeddings BxDxhxw, as the method makes them."""
+        """The images' embeddings BxDxhxw, as the method makes them. Every method that ``answers`` has some."""
+        raise NotImplementedError
 
     def answer(self, embedding: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mask logits BxPx4xaxa and predicted IoU BxPx4, a = S/4, to the batch's prompts; output 0 is the answer.
@@ -138,6 +145,15 @@ class Method(nn.Module, ABC):
     def predict(self, batch: Batch) -> Tensor:
         """Mask logits BxPxSxS in the frame of the model's input; > 0 is foreground."""
         return self.forward(batch)["logits"]
+
+    @classmethod
+    def defaults(cls, small: bool) -> dict[str, Any]:
+        """Dotted settings that it starts from where the user says nothing; ``small``: beside vit_t, without a GPU."""
+        return {}
+
+    def rates(self) -> dict[str, float]:
+        """Learning rates by beginnings of parameters' names, as shares of ``train.lr``; 1 for those not named."""
+        return {}
 
     def trained_names(self) -> list[str]:
         """The names of the parameters that are trained: just these go into a checkpoint."""

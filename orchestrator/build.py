@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from segment_anything.modeling import Sam
 from methods import registry
 from methods.backbone import build as backbone
 from methods.base import Method
+from methods.parts.labeller import Labeller
 from orchestrator.config import Settings
 from orchestrator.errors import UserError
 from orchestrator.weights import local_checkpoint
@@ -18,8 +20,8 @@ from orchestrator.weights import local_checkpoint
 CPU_INFO = Path("/proc/cpuinfo")
 
 
-def build_method(settings: Settings) -> Method:
-    """The method on the CPU, its own weights drawn from ``train.seed``.
+def build_method(settings: Settings, classes: Sequence[str] = ()) -> Method:
+    """The method on the CPU, its own weights drawn from ``train.seed``. ``classes``: of one that names pixels.
 
     Raises:
         UserError: the backbone's weights are missing or of another size.
@@ -30,7 +32,7 @@ def build_method(settings: Settings) -> Method:
     except ValueError as error:
         raise UserError(str(error)) from error
     torch.manual_seed(settings.train.seed)
-    return _with_options(settings, sam)
+    return _with_options(settings, sam, classes)
 
 
 def check_method(settings: Settings) -> None:
@@ -59,9 +61,12 @@ def skeleton_method(settings: Settings) -> Method:
         return _with_options(settings, skeleton)
 
 
-def _with_options(settings: Settings, sam: Sam) -> Method:
+def _with_options(settings: Settings, sam: Sam, classes: Sequence[str] = ()) -> Method:
+    kind = registry.load(settings.method)
     try:
-        return registry.load(settings.method)(sam, settings.method_options)
+        if classes and issubclass(kind, Labeller):
+            return kind(sam, settings.method_options, classes)
+        return kind(sam, settings.method_options)
     except ValueError as error:
         raise UserError(str(error)) from error
 

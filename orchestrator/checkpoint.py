@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import safetensors.torch
@@ -28,6 +28,7 @@ class Record:
     data_fingerprint: str
     epoch: int
     metrics: dict[str, float]
+    classes: list[str] = field(default_factory=list)  #: that the method names, where it names pixels
 
 
 def dump(method: Method, record: Record) -> bytes:

@@ -20,13 +20,14 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from methods.base import Batch, Method
+from methods.parts.labeller import Labeller
 from methods.parts.sampler import PromptRule, draw_prompts
 from orchestrator.build import pick_precision
 from orchestrator.config import Settings
 from orchestrator.data.loader import Apart, Loader
 from orchestrator.data.order import epoch_part, eval_batches, rank_batches
 from orchestrator.data.reader import DataSplit
-from orchestrator.embeddings.store import Embeddings
+from orchestrator.embeddings.store import Embeddings, Parts
 from orchestrator.masks import to_original
 from orchestrator.metrics import image_metrics, mean_metrics
 from orchestrator.optimizer import make_optimizers
@@ -72,6 +73,8 @@ class Engine:
         self.method = method.to(device)
         self.apart = apart  #: where objects are prompted for one by one
         self.side = int(method.sam.image_encoder.img_size)
+        self.frame = method.frame(*train.size(0)) if isinstance(method, Labeller) else None
+        self.offline: Parts | None = None  #: what was computed of every image before training
         self.dtype = pick_precision(settings.train.precision, device)
         self._trained = trained = [p for p in method.parameters() if p.requires_grad]
         self.optimizer = make_optimizers(self.method, settings.train)
@@ -247,6 +250,8 @@ class Engine:
             masks=self.settings.prompts.per_image if self.apart is not None else self.method.masks,
             apart=self.apart,
             embeddings=self.embeddings,
+            frame=self.frame,
+            offline=self.offline,
         )
 
     def _batch_size(self, order: np.ndarray, step: int) -> int:

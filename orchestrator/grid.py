@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from methods import registry
 from orchestrator.data.catalogue import CATALOGUE, Entry, resolve
 from orchestrator.data.schema import ingested_names
+from orchestrator.data.standin import official
 from orchestrator.data.tasks import TASKS, judged_as
 from orchestrator.errors import UserError, unknown
 from orchestrator.plan import misfit
@@ -51,9 +52,9 @@ def cells(
     datasets = _named("dataset", dataset, sorted({*CATALOGUE, *ingested}))
     fitting = []
     for name in datasets:
-        task = (entry_of(name) if entry_of else resolve(name, data)).task
+        entry = entry_of(name) if entry_of else resolve(name, data)
         for one in methods:
-            if why := _misfit(one, task, name in ingested, per_object):
+            if why := _misfit(one, entry, name in ingested, per_object):
                 if ALL not in (method, dataset):
                     raise UserError(f"METHOD={one} DATASET={name}: {why}; leave it out")
             else:
@@ -71,12 +72,15 @@ def _named(kind: str, words: str, known: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _misfit(method: str, task: str, ingested: bool, per_object: bool) -> str:
-    """Why a method does not serve a data set of a task; '' where it does."""
-    kind = registry.load(method)
+def _misfit(method: str, entry: Entry, ingested: bool, per_object: bool) -> str:
+    """Why a method does not serve a data set; '' where it does."""
+    kind, task = registry.load(method), entry.task
     if kind.prompted and not TASKS[task].prompted:
         return "a prompted method needs several masks an image"
     if why := misfit(method, judged_as(task, per_object or kind.needs_prompts)):
         return why
-    # objects can be asked for in any masks, but not every task has a stand-in
-    return "" if ingested or TASKS[task].solved else f"no stand-in is drawn for task '{task}', and it is not ingested"
+    return (
+        ""
+        if ingested or official.is_drawn(entry.layout, task)
+        else "no stand-in is drawn of it, and it is not ingested"
+    )

@@ -13,24 +13,28 @@ import torch
 
 from methods import registry
 from methods.backbone.build import fingerprint
+from methods.parts.labeller import Labeller
 from orchestrator import checkpoint
 from orchestrator.build import build_method
+from orchestrator.class_eval import evaluate_classes
 from orchestrator.config import PromptSettings, Settings, from_flat
 from orchestrator.data.layouts import LAYOUTS
 from orchestrator.data.loader import Apart
 from orchestrator.data.reader import Dataset, DataSplit, holdout, open_dataset
 from orchestrator.data.schema import Manifest, load_manifest
 from orchestrator.data.tasks import Task, judged_as
-from orchestrator.embeddings.use import open_embeddings
+from orchestrator.embeddings.use import Told, open_embeddings
 from orchestrator.engine import Engine, OnStep, Position, reset_peak_memory
 from orchestrator.errors import UserError, unknown
 from orchestrator.metrics import MASK_METRICS, OBJECT_METRICS
 from orchestrator.object_scores import VALIDATION, VALIDATION_REPEATS, evaluate_objects
+from orchestrator.offline.stage import stage_of
 from orchestrator.patience import patiently
 from orchestrator.prompted import evaluate_prompts
 from orchestrator.provenance import origin
 from orchestrator.ranks import Ranks
 from orchestrator.storage import Storage
+from orchestrator.teacher import learn, lesson_of, model_classes
 
 CHANGED = "changed while it was in use"  #: says why no trial can be held against the others any more
 BACKGROUND = "background"  #: what a data set calls the class that is no object
@@ -49,7 +53,7 @@ class Job:
     trial: str  #: URI of the trial's folder
     fingerprint: str  #: of the dataset, as it was when the run or the sweep began
     until: int = 0  #: the epoch after which to stop untested, as ASHA would; 0: none
-    embeddings: str = ""  #: URI of the STORAGE that keeps frozen encoders' embeddings; '': they are not kept
+    storage: str = ""  #: URI of STORAGE, which keeps frozen encoders' embeddings, and teachers; '': none are kept
 
     @property
     def name(self) -> str:
@@ -110,14 +114,20 @@ def run_job(
     around = apart(task, settings, dataset.manifest.classes, dataset.manifest.layout)
     if around:  # another seed may hold out other images than those that were looked at before the start
         check_objects(val, f"dataset '{settings.dataset}': in the images that are held out to choose by", around)
-    method = build_method(settings)
+    lesson = lesson_of(settings, Storage(job.data), Storage(job.storage or job.trial))
+    method = build_method(settings, model_classes(settings, dataset.manifest.classes, lesson))
     backbone = fingerprint(method.sam)
+    if lesson:
+        learn(method, lesson, ranks, device, run_job, on_step)
     engine = Engine(settings, method, train, device, ranks, around)
     engine.on_step, engine.on_notice = on_step, on_notice
+    if stage := stage_of(Storage(job.data), method, settings.backbone.name, dataset):
+        stage.fill(device, settings.data.threads, Told(on_step))
+        engine.offline = stage.parts
     best = _Best(task)
-    if job.embeddings and not task.prompted:
+    if job.storage and not task.prompted:
         measured = [val] if job.until else [val, dataset.split("test")]
-        engine.embeddings = open_embeddings(Storage(job.embeddings), engine, dataset, measured, backbone)
+        engine.embeddings = open_embeddings(Storage(job.storage), engine, dataset, measured, backbone)
     history, position = _resume(engine, best, job)
     start = len(history) + 1
 
@@ -143,8 +153,9 @@ def run_job(
         record["trained_parameters"] = sum(p.numel() for p in method.parameters() if p.requires_grad)
         if best.improved_by(record) and ranks.first:
             about = checkpoint.Record(
-                job.settings, backbone, dataset.manifest.fingerprint, record["epoch"], record["val"]
-            )
+                job.settings, backbone, dataset.manifest.fingerprint, record["epoch"], record["val"],
+                list(method.classes) if isinstance(method, Labeller) else [],
+            )  # fmt: skip
             record["checkpoint"] = checkpoint.write(Storage(job.trial), method, about)
         record["best_epoch"], record["objective"] = best.epoch, record["val"][task.objective]
         record["best"] = best.value
@@ -200,6 +211,8 @@ def _measure(engine: Engine, task: Task, dataset: Dataset, split: DataSplit, tes
         if test:
             return evaluate_objects(engine, split, repeats, tuple(OBJECT_METRICS), classes)
         return evaluate_objects(engine, split, min(repeats, VALIDATION_REPEATS), VALIDATION)
+    if task.by_class:
+        return evaluate_classes(engine, split, dataset.manifest.classes, task.wraps, test)
     return engine.evaluate(split, tuple(MASK_METRICS) if test else task.metrics)
 
 

@@ -79,7 +79,26 @@ OBJECT_METRICS = _by_name(
     Metric("oracle_boundary_iou", "bIoU best", "max", "", "its boundary IoU"),
     Metric("oracle_spread", "spread best", "min", "", "its spread"),
 )
-METRICS = MASK_METRICS | PROMPT_METRICS | OBJECT_METRICS
+#: Of the class of every pixel, counted over a whole split; ``orchestrator.class_scores`` computes the first four.
+CLASS_METRICS = _by_name(
+    Metric("class_miou", "mIoU", "max", "", "IoU over the classes that the model can name, all pixels in one matrix"),
+    Metric("class_biou", "bIoU", "max", "", "boundary IoU, as mIoU (Cheng et al., CVPR 2021; 2 % of the diagonal)"),
+    Metric("pixel_accuracy", "acc.", "max", "", "pixels whose class is found, of all that are not void"),
+    Metric("class_miou_all", "mIoU all", "max", "", "mIoU over all classes; those that cannot be named count 0"),
+    Metric("pseudo_miou", "agreement", "max", "", "mIoU of the student with the pseudo labels; needs no truth"),
+    Metric("assistant_miou", "TA", "max", "", "mIoU of the assistant on whole panoramas"),
+    Metric("assistant_biou", "TA bIoU", "max", "", "its boundary IoU"),
+    Metric("first_assistant_miou", "TA before", "max", "", "mIoU of the assistant before it learned from panoramas"),
+    Metric("first_assistant_biou", "TA before bIoU", "max", "", "its boundary IoU"),
+    Metric("assistant_windows_miou", "TA windows", "max", "", "mIoU of the assistant on windows"),
+    Metric("assistant_windows_biou", "TA windows bIoU", "max", "", "its boundary IoU"),
+    Metric("ensemble_miou", "E", "max", "", "mIoU of pseudo labels: SAM's instances, the assistant's classes"),
+    Metric("ensemble_biou", "E bIoU", "max", "", "their boundary IoU"),
+    Metric("confident_miou", "E_H", "max", "", "mIoU of the confident pseudo labels, where there are any"),
+    Metric("confident_accuracy", "E_H acc.", "max", "", "their pixel accuracy"),
+    Metric("confident_share", "E_H share", "max", "", "share of the pixels that have one"),
+)
+METRICS = MASK_METRICS | PROMPT_METRICS | OBJECT_METRICS | CLASS_METRICS
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -57,7 +57,7 @@ def make_optimizers(method: Method, settings: TrainSettings) -> Optimizers | Non
     if not trained:
         return None
     if settings.optimizer == "adamw":
-        return Optimizers([_adamw(trained, settings)])
+        return Optimizers([_adamw(_groups(method, settings), settings)])
     matrices = _matrices(method.sam)
     if not matrices:
         raise UserError("train.optimizer=muon: this method trains no large matrix of SAM; use adamw")
@@ -80,6 +80,17 @@ def _matrices(sam: nn.Module) -> list[Tensor]:
     return list(unique.values())
 
 
-def _adamw(parameters: list[nn.Parameter], settings: TrainSettings) -> optim.AdamW:
+def _groups(method: Method, settings: TrainSettings) -> list[dict[str, Any]]:
+    """What is trained, apart by its learning rate (``Method.rates``)."""
+    rates = method.rates()
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in method.named_parameters():
+        if parameter.requires_grad:
+            rate = next((rate for start, rate in rates.items() if name.startswith(start)), 1.0)
+            groups.setdefault(rate, []).append(parameter)
+    return [{"params": parameters, "lr": rate * settings.lr} for rate, parameters in groups.items()]
+
+
+def _adamw(parameters: list[nn.Parameter] | list[dict[str, Any]], settings: TrainSettings) -> optim.AdamW:
     # fused: many small parameters cost more to walk through than to update
     return optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from methods import registry
 from methods.backbone.build import SIZES
+from methods.parts.labeller import Labeller
 from orchestrator.build import check_method, starts_random
 from orchestrator.config import Settings, make_settings
 from orchestrator.data import catalogue
@@ -20,11 +21,12 @@ from orchestrator.data.loader import Apart
 from orchestrator.data.reader import Dataset, open_dataset
 from orchestrator.data.schema import ingested_names, load_drawn, load_manifest
 from orchestrator.data.standin import official
-from orchestrator.data.tasks import TASKS, Task, judged_as
+from orchestrator.data.tasks import Task, judged_as
 from orchestrator.data.writer import check_name
 from orchestrator.errors import UserError, unknown
 from orchestrator.job import apart, check_objects, selection_splits
 from orchestrator.storage import Storage
+from orchestrator.teacher import lesson_of
 
 #: Where stand-ins lie under DATA, and how many pictures they have.
 STAND_IN_FOLDER = "stand-in"
@@ -98,6 +100,7 @@ def make_plan(
     around = apart(task, settings, classes, layout)
     settings = with_defaults(settings, task, changes)
     if opened:
+        find_teacher(settings, root, storage, note)
         _check_data(opened, settings, around, fetch=not dry)
     storage.check_writable()
     return Plan(
@@ -146,6 +149,10 @@ def misfit(method: str, task: Task) -> str:
     kind = registry.load(method)
     if not task.solved:
         return f"no method solves task '{task.name}' yet"
+    if task.by_class and task.name not in kind.tasks:
+        return f"the method does not name the classes of pixels, as task '{task.name}' wants it"
+    if kind.tasks and task.name not in kind.tasks:
+        return f"the method is made for task {' or '.join(sorted(kind.tasks))}, not '{task.name}'"
     if task.prompted and not kind.prompted:
         return "the dataset has several masks an image, to be prompted for; METHOD=promptable"
     if task.per_object and not kind.answers:
@@ -164,7 +171,8 @@ def check_run_name(name: str, storage: Storage, continues: bool = False) -> None
 def with_defaults(settings: Settings, task: Task, changes: Mapping[str, Any]) -> Settings:
     """What depends on the task and the size of the model, where the user has not said otherwise."""
     defaults: dict[str, Any] = {}
-    if not registry.load(settings.method).trains:
+    kind = registry.load(settings.method)
+    if not kind.trains:
         defaults["train.epochs"] = 1
     elif not SIZES[settings.backbone.name].official:
         defaults["train.epochs"] = SMALL_EPOCHS
@@ -175,6 +183,7 @@ def with_defaults(settings: Settings, task: Task, changes: Mapping[str, Any]) ->
         defaults["method.mask_loss"] = task.loss
     if task.per_object:
         defaults["prompts.kind"] = settings.prompts.judged_by
+    defaults |= kind.defaults(small=not SIZES[settings.backbone.name].official)
     return settings.replace({k: v for k, v in defaults.items() if k not in changes})
 
 
@@ -189,6 +198,18 @@ def find_data(dataset: str, data: Storage, note: Note = lambda text: None) -> tu
     return root, open_dataset(root, dataset)
 
 
+def find_teacher(settings: Settings, root: Storage, storage: Storage, note: Note = lambda text: None) -> None:
+    """Whether what a method learns from is there, beside its data set; beside a stand-in it is drawn, too."""
+    kind = registry.load(settings.method)
+    wanted = kind.teacher(settings.method_options) if issubclass(kind, Labeller) else None
+    if wanted and root.name == STAND_IN_FOLDER and load_drawn(root, wanted.dataset) is None:
+        entry = catalogue.CATALOGUE.get(wanted.dataset)
+        if entry and official.is_drawn(entry.layout, entry.task):
+            note(f"drawing stand-in pictures for {wanted.dataset}, which the teacher learns from")
+            make_stand_in(wanted.dataset, root)
+    lesson_of(settings, root, storage)
+
+
 def is_to_be_drawn(dataset: str, data: Storage) -> bool:
     """Whether a data set is neither ingested nor its stand-in there.
 
@@ -199,11 +220,11 @@ def is_to_be_drawn(dataset: str, data: Storage) -> bool:
         return False
     if dataset not in catalogue.CATALOGUE:
         raise unknown("dataset", dataset, {*catalogue.CATALOGUE, *ingested_names(data)})
-    task = TASKS[catalogue.CATALOGUE[dataset].task]
-    if not task.solved:
+    entry = catalogue.CATALOGUE[dataset]
+    if not official.is_drawn(entry.layout, entry.task):
         raise UserError(
-            f"dataset '{dataset}': not ingested, and no stand-in is drawn for task '{task.name}' "
-            f"(no method solves task '{task.name}' as it is): samsweep ingest {dataset} --source DIR"
+            f"dataset '{dataset}': not ingested, and no stand-in is drawn for it: "
+            f"samsweep ingest {dataset} --source DIR"
         )
     return load_drawn(data / STAND_IN_FOLDER, dataset) is None
 

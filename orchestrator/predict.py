@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,15 @@ from PIL import Image
 
 from methods.backbone.build import fingerprint
 from methods.base import Batch
+from methods.parts.labeller import VOID, Labeller
 from orchestrator import checkpoint
 from orchestrator.build import build_method, pick_device, pick_precision
+from orchestrator.class_eval import at_original
+from orchestrator.class_names import matched
+from orchestrator.class_pictures import class_map_png, compare_classes, overlay_classes
 from orchestrator.config import from_flat
 from orchestrator.data.check import BadImage, decode_image
+from orchestrator.data.frames import class_map, fit_frame
 from orchestrator.data.loader import Apart, Loader, fit, valid_size
 from orchestrator.data.order import eval_batches
 from orchestrator.data.reader import DataSplit
@@ -57,7 +62,7 @@ class Predictor:
         settings = from_flat(record.settings)
         if weights:
             settings = settings.replace({"backbone.checkpoint": weights})
-        method = build_method(settings)
+        method = build_method(settings, record.classes)
         if fingerprint(method.sam) != record.backbone_fingerprint:
             raise UserError(
                 f"{folder.path(checkpoint.FILE)}: trained on other weights of {settings.backbone.name} than those "
@@ -80,20 +85,36 @@ class Predictor:
             logits = self.method.predict(batch.to(self.device))
         return [to_original(logits[i, 0], batch.valid[i], batch.size[i]) for i in range(len(batch))]
 
+    @torch.inference_mode()
+    def classes(self, image: np.ndarray) -> np.ndarray:
+        """The class of each pixel of an image HxWx3, at its own size: HxW."""
+        batch = self.batch_of(image).to(self.device)
+        with self.autocast():
+            logits = self.method.predict(batch)
+        return at_original(logits[0], batch.size[0])
+
     def batch_of(self, image: np.ndarray) -> Batch:
         """A batch of one image HxWx3 uint8 without a mask."""
         height, width = image.shape[:2]
+        if isinstance(self.method, Labeller):
+            frame = self.method.frame(height, width)
+            placed, below = fit_frame(image, np.full((height, width), VOID, np.uint8), frame, flip=False)
+            return _batch_of_one(placed, below, frame, (height, width))
         valid = valid_size(height, width, self.side, self.method.resize)
         placed, below = fit(image, np.zeros((height, width), np.uint8), self.side, valid, flip=False)
-        return Batch(
-            image=torch.from_numpy(placed)[None],
-            mask=torch.from_numpy(below)[None],
-            valid=torch.tensor([valid]),
-            size=torch.tensor([(height, width)]),
-            index=torch.zeros(1, dtype=torch.int64),
-            seed=torch.zeros(1, dtype=torch.int64),
-            weight=torch.ones(1),
-        )
+        return _batch_of_one(placed, below, valid, (height, width))
+
+
+def _batch_of_one(image: np.ndarray, mask: np.ndarray, valid: tuple[int, int], size: tuple[int, int]) -> Batch:
+    return Batch(
+        image=torch.from_numpy(image)[None],
+        mask=torch.from_numpy(mask)[None],
+        valid=torch.tensor([valid]),
+        size=torch.tensor([size]),
+        index=torch.zeros(1, dtype=torch.int64),
+        seed=torch.zeros(1, dtype=torch.int64),
+        weight=torch.ones(1),
+    )
 
 
 def trial_folder(storage: Storage, run: str) -> Storage:
@@ -114,7 +135,7 @@ def trial_folder(storage: Storage, run: str) -> Storage:
 
 
 def predict_folder(predictor: Predictor, images: Path, out: Storage, progress: Progress) -> int:
-    """Write ``out/masks/STEM.png`` (0/255) and ``out/overlays/STEM.jpg`` for every image of a folder.
+    """Write ``out/masks/STEM.png`` (0/255, or class numbers) and ``out/overlays/STEM.jpg`` for every image of a folder.
 
     Raises:
         UserError: no image there, one that cannot be read, or two of one name; the message names it.
@@ -130,6 +151,14 @@ def predict_folder(predictor: Predictor, images: Path, out: Storage, progress: P
     out.check_writable()
     for done, path in enumerate(paths, 1):
         image = _read_image(path)
+        if isinstance(predictor.method, Labeller):
+            found, names = predictor.classes(image), predictor.method.classes
+            out.write(f"masks/{path.stem}.png", class_map_png(found, names))
+            out.write(
+                f"overlays/{path.stem}.jpg", _encoded(Image.fromarray(overlay_classes(image, found, names)), "JPEG")
+            )
+            progress(done, len(paths), path.name)
+            continue
         mask = (predictor.probability(predictor.batch_of(image))[0] > 0.5).astype(np.uint8)
         out.write(f"masks/{path.stem}.png", _encoded(Image.fromarray(mask * 255), "PNG"))
         out.write(f"overlays/{path.stem}.jpg", _encoded(Image.fromarray(overlay(image, mask)), "JPEG"))
@@ -169,6 +198,26 @@ def write_gallery(predictor: Predictor, split: DataSplit, out: Storage, count: i
         dice = image_metrics(probability, sample.mask, ("mdice",))["mdice"]
         picture = comparison(sample.image, sample.mask, predicted, f"{sample.id}  Dice {dice:.2f}")
         name = f"{sample.id}.png"
+        out.write(name, _encoded(picture, "PNG"))
+        written.append(name)
+        pictures.append(picture)
+    out.write("sheet.png", _encoded(stack(pictures), "PNG"))
+    return [*written, "sheet.png"]
+
+
+def write_class_gallery(
+    predictor: Predictor, split: DataSplit, classes: Sequence[str], out: Storage, count: int
+) -> list[str]:
+    """The same where pixels have classes; ``classes``: the data set's."""
+    rows = np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(int))
+    numbers = matched(predictor.method.classes, classes)
+    written, pictures = [], []
+    for row in rows:
+        sample = split.read(int(row))
+        found = numbers[predictor.classes(sample.image)]
+        truth = class_map(sample) if sample.labels is not None else None
+        picture = compare_classes(sample.image, truth, found, classes, sample.id)
+        name = f"{sample.id.replace('/', '-')}.png"
         out.write(name, _encoded(picture, "PNG"))
         written.append(name)
         pictures.append(picture)

@@ -90,7 +90,7 @@ class Recorder(ray.tune.Callback):
         settings = self.plan.settings.replace(chosen_settings(trial.config))
         folder = self.plan.run / TRIALS / name
         plan = self.plan
-        self.slots.start(Job(settings.flat(), plan.data.uri, folder.uri, plan.fingerprint, embeddings=plan.storage.uri))
+        self.slots.start(Job(settings.flat(), plan.data.uri, folder.uri, plan.fingerprint, storage=plan.storage.uri))
         self._keep_study()
 
     def _begin(self, trial: Any) -> str:

@@ -53,6 +53,10 @@ class Capacity:
     def gpus(self) -> float:
         return sum(gpus for _, gpus in self.nodes)
 
+    def ranks(self, train: TrainSettings) -> int:
+        """How many workers fit at once, whatever trials they are of."""
+        return sum(_workers_on(node, train) for node in self.nodes)
+
     def concurrent(self, train: TrainSettings) -> int:
         """How many trials fit at once.
 

@@ -43,7 +43,7 @@ def train_here(plan: Plan, screen: Console, keep: bool = False, errand: Errand =
     epochs: list[dict[str, Any]] = []
     device = pick_device()
 
-    with EpochView(plan, screen) as view, _as_a_rank(plan, device):
+    with EpochView(plan, screen) as view, as_a_rank(plan, device):
 
         def report(record: dict[str, Any]) -> bool:
             _add(epochs, record)
@@ -102,7 +102,7 @@ def _job(plan: Plan, errand: Errand) -> Job:
 
 
 @contextmanager
-def _as_a_rank(plan: Plan, device: torch.device) -> Iterator[None]:
+def as_a_rank(plan: Plan, device: torch.device) -> Iterator[None]:
     """This process computes as a rank under Ray does: as many of torch's threads, and as before once it is over.
 
     Beside a GPU, which does the sums, all threads stay.

@@ -25,7 +25,7 @@ def job_of(data: Path, out: Path, store: str, method: str = "decoder", **changes
     fixed = {"train.epochs": 1, "train.batch": 4, "train.precision": "fp32", "train.lr": 1e-3}
     fingerprint = open_dataset(Storage(str(data)), "tiny").manifest.fingerprint
     settings = make_settings(method, "tiny", fixed | changes)
-    return Job(settings.flat(), str(data), str(out), fingerprint, embeddings=store)
+    return Job(settings.flat(), str(data), str(out), fingerprint, storage=store)
 
 
 def run(job: Job, steps: list[tuple[int, int, int]] | None = None) -> list[dict[str, Any]]:

@@ -76,7 +76,9 @@ def ingest(a: argparse.Namespace) -> None:
 
 
 def _told_of_ingest(a: argparse.Namespace, manifest: Manifest) -> None:
+    from methods import registry
     from orchestrator.data.tasks import TASKS
+    from orchestrator.plan import misfit
 
     for skipped in manifest.skipped:
         notes().print(f"left out {skipped.file}: {skipped.reason}", style="yellow", soft_wrap=True)
@@ -89,8 +91,10 @@ def _told_of_ingest(a: argparse.Namespace, manifest: Manifest) -> None:
     out = console()
     out.print(f"{a.name}: {sizes} images, fingerprint {manifest.fingerprint[:12]}")
     out.print(f"split: {manifest.split_rule}", style="dim")
-    if TASKS[manifest.task].solved:
-        out.print(f"next: make sweep METHOD=mca DATASET={a.name} DATA={shlex.quote(a.out)}")
+    task = TASKS[manifest.task]
+    if fitting := [name for name in registry.names() if not misfit(name, task)]:
+        method = "mca" if "mca" in fitting else fitting[0]
+        out.print(f"next: make sweep METHOD={method} DATASET={a.name} DATA={shlex.quote(a.out)}")
 
 
 @contextmanager
@@ -144,6 +148,7 @@ def _facts(entry: Entry, manifest: Manifest | None, where: str | None) -> dict[s
     """Everything that is known of a dataset, as it is printed."""
     from orchestrator.data.layouts import LAYOUTS
     from orchestrator.data.published import published
+    from orchestrator.data.standin import official
     from orchestrator.data.tasks import TASKS
 
     layout = LAYOUTS.get(entry.layout)
@@ -161,6 +166,7 @@ def _facts(entry: Entry, manifest: Manifest | None, where: str | None) -> dict[s
         "classes": list(manifest.classes if manifest and manifest.classes else entry.class_names),
         "metrics": list(entry.metrics),
         "solved": TASKS[entry.task].solved,
+        "stand_in": official.is_drawn(entry.layout, entry.task),
         "home": entry.home,
         "licence": entry.licence,
         "notes": entry.notes,
@@ -195,7 +201,7 @@ def _print_table(entries: list[dict[str, Any]]) -> None:
     for title in ("name", "task", "masks", "train", "val", "test", "metrics", "ingested", "licence"):
         table.add_column(title, overflow="fold")
     for row in entries:
-        stand_in = "no: runs on a STAND-IN" if row["solved"] else "no"
+        stand_in = "no: runs on a STAND-IN" if row["stand_in"] else "no"
         sizes = [str(row[split] or "-") for split in ("train", "val", "test")]
         table.add_row(
             row["name"],

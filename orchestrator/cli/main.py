@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from orchestrator import __version__
-from orchestrator.cli import data, gc, machine, pretrain, replay, results, run, seeds, sweep
+from orchestrator.cli import data, gc, machine, prepare, pretrain, replay, results, run, seeds, sweep
 from orchestrator.errors import UserError, unknown
 from orchestrator.redact import redact
 
-VERB_MODULES = (data, run, sweep, seeds, replay, results, gc, pretrain, machine)
+VERB_MODULES = (data, run, sweep, prepare, seeds, replay, results, gc, pretrain, machine)
 
 
 class Parser(argparse.ArgumentParser):

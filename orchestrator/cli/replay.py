@@ -30,6 +30,7 @@ def replay(a: argparse.Namespace) -> int:
     from orchestrator import single
     from orchestrator.again import plan_again, recorded
     from orchestrator.alive import Heartbeat
+    from orchestrator.cli.prepare import prepare_here, prepare_on
     from orchestrator.cli.run import ray_session, with_command
     from orchestrator.provenance import differences
     from orchestrator.replay import compare, differences_before, errand_of, replay_name
@@ -47,9 +48,11 @@ def replay(a: argparse.Namespace) -> int:
         say.print(f"not as it was: {line}", style="yellow", soft_wrap=True)
     if a.local:
         with Heartbeat(plan.run):
+            prepare_here(plan)
             single.train_here(plan, say, errand=errand)
     else:
         with ray_session(plan, plan.settings.flat()) as ray, Heartbeat(plan.run):
+            prepare_on(ray)
             single.train_on_ray(ray.plan, ray.screen, errand=errand)
     now = read_row(storage, plan.name, errand.trial)
     assert now is not None

@@ -88,6 +88,7 @@ def train(a: argparse.Namespace) -> int:
     """Exactly one trial with the settings given, under Ray Train or in this process."""
     from orchestrator import single
     from orchestrator.alive import Heartbeat
+    from orchestrator.cli.prepare import prepare_here, prepare_on
 
     check_local(a, changes_of(a).get("train.workers", 1))
     plan = plan_of(a, changes_of(a), dry=a.dry_run)
@@ -95,10 +96,12 @@ def train(a: argparse.Namespace) -> int:
         return tell_preview(plan, a, changes_of(a), alone=a.local)
     if a.local:
         with Heartbeat(plan.run):
+            prepare_here(plan)
             row = single.train_here(plan, notes())
         seeds = seeds_here(a, plan) if a.seeds else None
     else:
         with ray_session(plan, changes_of(a)) as ray, Heartbeat(plan.run):
+            prepare_on(ray)
             row = single.train_on_ray(ray.plan, ray.screen)
             seeds = seeds_on(a, ray) if a.seeds else None
     return finish(plan, [row], a, interrupted=False, seeds=seeds)
@@ -231,13 +234,15 @@ def finish(
 def _gallery(plan: Any, best: Any) -> list[str]:
     from orchestrator.data.reader import open_dataset
     from orchestrator.job import apart
-    from orchestrator.predict import Predictor, write_gallery, write_object_gallery
+    from orchestrator.predict import Predictor, write_class_gallery, write_gallery, write_object_gallery
 
     predictor = Predictor.load(plan.storage, f"{plan.name}/{best.trial}")
     dataset = open_dataset(plan.data, plan.settings.dataset)
     split = dataset.split("test")
     if objects := apart(plan.task, plan.settings, dataset.manifest.classes, dataset.manifest.layout):
         return write_object_gallery(predictor, split, objects, plan.run / "overlays", GALLERY)
+    if plan.task.by_class:
+        return write_class_gallery(predictor, split, dataset.manifest.classes, plan.run / "overlays", GALLERY)
     return write_gallery(predictor, split, plan.run / "overlays", GALLERY)
 
 

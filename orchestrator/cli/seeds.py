@@ -88,6 +88,7 @@ class SeedsRun:
 
 def seeds(a: argparse.Namespace) -> int:
     from orchestrator.alive import check_alone
+    from orchestrator.cli.prepare import prepare_here, prepare_on
     from orchestrator.cli.run import ray_session
     from orchestrator.seeds import DEFAULT_SEEDS
     from orchestrator.storage import Storage
@@ -98,10 +99,12 @@ def seeds(a: argparse.Namespace) -> int:
     check_local(a, plan.settings.train.workers)
     check_alone(plan.run, plan.name)
     if a.local or not wanted.missing():
+        prepare_here(plan)
         done = _run_here(a, wanted)
     else:
         advice = f"; go on with: {_advice(a, wanted)}"
         with ray_session(plan, plan.settings.flat(), advice=advice) as ray:
+            prepare_on(ray)
             done = _run_on(a, ray, wanted)
     if a.json:
         print_json(done.to_json())

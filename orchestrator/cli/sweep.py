@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.common import add_json, add_storage, add_verb, console, notes, print_json, storage_option
+from orchestrator.cli.prepare import prepare_on
 from orchestrator.cli.preview import add_dry_run, tell_preview
 from orchestrator.cli.run import add_run, changes_of, finish, plan_of, ray_session
 from orchestrator.cli.seeds import add_seeds, seeds_on
@@ -151,6 +152,7 @@ def _sweep(
         advice=f"; go on with: samsweep resume {plan.name}{storage_option(a)}",
     )
     with session as ray, Heartbeat(plan.run):
+        prepare_on(ray)
         at_once = min(ray.capacity.concurrent(ray.plan.settings.train), a.at_once or trials)
         points, lessons = [WarmPoint(**p) for p in now.warm], [Lesson(**one) for one in now.lessons]
         with SweepView(ray.plan, trials, ray.screen, done, at_once) as view:

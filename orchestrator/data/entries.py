@@ -117,19 +117,19 @@ ENTRIES = (
         val=101, metrics=_MIOU,
     ),
     Entry(
-        "densepass", "DensePASS", "semantic", "densepass", 2000, 100, 20,
+        "densepass", "DensePASS", "panorama", "densepass", 2000, 100, 20,
         "https://github.com/chma1024/DensePASS", "research (no licence stated)",
         "panoramas 2048x400; train has no labels (WildPASS2K's images)",
         metrics=_MIOU,
     ),
     Entry(
-        "wildpass", "WildPASS", "semantic", "wildpass", 2000, 500, 20,
+        "wildpass", "WildPASS", "panorama", "wildpass", 2000, 500, 20,
         "https://github.com/elnino9ykl/WildPASS", "research (code is MIT)",
         "panoramas; 8 classes, of which Cityscapes lacks curb and crosswalk; train has no labels",
         metrics=_MIOU,
     ),
     Entry(
-        "stanford2d3d", "Stanford2D3D panoramas", "semantic", "stanford2d3d", None, None, 20,
+        "stanford2d3d", "Stanford2D3D panoramas", "panorama", "stanford2d3d", None, None, 20,
         "http://3dsemantics.stanford.edu", "own agreement, non-commercial research",
         "1,413 panoramas 4096x2048; fold 1 of three",
         metrics=_MIOU,

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from methods.base import Batch
 from orchestrator.data.ahead import map_ahead
+from orchestrator.data.frames import Frame, class_map, crop_frame, fit_frame
 from orchestrator.data.layers import Bits
 from orchestrator.data.objects import Target, objects_of
 from orchestrator.data.order import Part, sample_seed
@@ -24,7 +25,7 @@ from orchestrator.data.pixels import place, resize
 from orchestrator.data.prefetch import fetched_ahead
 from orchestrator.data.reader import DataSplit, Sample
 from orchestrator.data.view import random_view
-from orchestrator.embeddings.store import Embeddings, Stored
+from orchestrator.embeddings.store import Embeddings, Parts, Stored
 from orchestrator.errors import UserError
 
 _OBJECTS = 3  #: the stream of random numbers that objects are drawn by
@@ -45,6 +46,7 @@ class _Ready:
     index: int
     seed: int
     stored: Stored | None = None  #: in place of the image
+    offline: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Loader:
@@ -60,6 +62,9 @@ class Loader:
     ``processes`` (0: none) make them: each whole batches of its own, which arrive packed, in pinned memory.
 
     With ``embeddings`` no image is decoded: a batch has what is stored of it, and threads read that.
+
+    With a ``frame`` (height, width) images keep their shape, and ``mask`` is a map of classes; ``augment`` is nothing,
+    the flip, or ``crop`` (``frames.crop_frame``). ``offline``: what is stored beside them, which nothing may move.
     """
 
     def __init__(
@@ -77,6 +82,8 @@ class Loader:
         processes: int = 0,
         apart: Apart | None = None,
         embeddings: Embeddings | None = None,
+        frame: Frame | None = None,
+        offline: Parts | None = None,
     ) -> None:
         if resize not in ("stretch", "pad"):
             raise ValueError(f"resize '{resize}': stretch or pad")
@@ -84,8 +91,9 @@ class Loader:
         self.batches, self.seed, self.epoch = list(batches), seed, epoch
         self.train, self.threads = train, threads
         self.augment, self.masks = augment, masks
-        self.processes, self.apart = 0 if embeddings else processes, apart
+        self.processes, self.apart = 0 if embeddings or frame else processes, apart
         self.embeddings = embeddings
+        self.frame, self.offline = frame, offline
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -137,6 +145,8 @@ class Loader:
     def _prepare(self, row: int) -> _Ready:
         sample = self.split.truth(row) if self.embeddings else self.split.read(row)
         seed = sample_seed(self.seed, self.epoch, row)
+        if self.frame:
+            return self._framed(row, sample, self.frame, seed)
         height, width = sample.mask.shape
         if self.train and self.augment == "scene":
             bits = _bits(sample)
@@ -150,6 +160,18 @@ class Loader:
         elif self.train and self.masks > 1:
             mask = np.repeat(mask, self.masks, axis=0)
         return _Ready(image, mask, valid, (height, width), row, seed, stored)
+
+    def _framed(self, row: int, sample: Sample, frame: Frame, seed: int) -> _Ready:
+        """An image that keeps its shape, and its classes."""
+        labels = class_map(sample)
+        if self.train and self.augment == "crop":
+            image, mask = crop_frame(sample.image, labels, frame, seed)
+        else:
+            flip = self.train and self.augment == "flip" and flips(seed)
+            image, mask = fit_frame(sample.image, labels, frame, flip)
+        stored = self.offline.tensors(self.split.name, self.split.source_row(row)) if self.offline else {}
+        height, width = sample.image.shape[:2]
+        return _Ready(image, mask, frame, (height, width), row, seed, offline=stored)
 
     def _shown(self, row: int, sample: Sample, flip: bool) -> tuple[NDArray[np.uint8], Stored | None, tuple[int, int]]:
         """The image, or what is stored in its place; and the part of the input that shows it."""
@@ -301,4 +323,5 @@ def _collate(samples: list[_Ready], weights: NDArray[np.float32]) -> Batch:
         weight=torch.from_numpy(np.array(weights, dtype=np.float32)),
         embedding=torch.stack([s.embedding for s in stored]) if stored else None,
         blocks=tuple(map(torch.stack, zip(*(s.blocks for s in stored), strict=True))),
+        offline={name: torch.stack([s.offline[name] for s in samples]) for name in samples[0].offline},
     )

@@ -115,6 +115,12 @@ class DataSplit:
         """The groups of all rows, in order; '' where there is none."""
         return self._column("group")
 
+    def size(self, i: int) -> tuple[int, int]:
+        """Height and width of image ``i`` in pixels."""
+        shard, row = self._at(i)
+        entry = shard.row(row, ("height", "width"))
+        return entry["height"], entry["width"]
+
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> DataSplit:
         """A view of some rows, numbered anew from 0; the ids stay."""
         rows = self._rows[np.asarray(indices, dtype=np.int64)]

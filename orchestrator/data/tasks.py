@@ -17,12 +17,16 @@ class Task:
     prompted: bool = False  #: measured by prompts for each of an image's masks
     per_object: bool = False  #: objects are prompted for one by one: trained and measured as ``OBJECTS``
     coding: str = "binary"  #: of its masks: one of ``data.codings.CODINGS``
+    by_class: bool = False  #: every pixel has a class: only methods that are made for it serve it
+    wraps: bool = False  #: left and right edge of an image join
     solved: bool = True  #: whether a method here solves it; else it is ingested and read, no more
 
 
 #: What a binary mask is measured by where the papers have nothing of their own.
 _OVERLAP = ("mdice", "miou")
 
+
+_CLASSES = ("class_miou", "class_biou", "pixel_accuracy")
 
 #: How whoever is prompted for single objects is judged, whatever the data set.
 OBJECTS = Task(
@@ -50,7 +54,9 @@ TASKS = {
         Task("video", _OVERLAP, "miou", "max"),
         Task("promptable", ("box_iou", "point_iou", "ranking"), "box_iou", "max", prompted=True, coding="layers"),
         Task("parts", OBJECTS.metrics, OBJECTS.objective, OBJECTS.mode, coding="classes", per_object=True),
-        _later("semantic", "classes"),
+        Task("semantic", _CLASSES, "class_miou", "max", coding="classes", by_class=True),
+        # what it is chosen by needs no label: their training images have none
+        Task("panorama", ("pseudo_miou", *_CLASSES), "pseudo_miou", "max", coding="classes", by_class=True, wraps=True),
         Task("instances", OBJECTS.metrics, OBJECTS.objective, OBJECTS.mode, coding="instances", per_object=True),
         _later("referring", "instances"),
         _later("panoptic", "panoptic"),

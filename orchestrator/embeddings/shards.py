@@ -20,9 +20,10 @@ from orchestrator.data.schema import Shard, first_line
 from orchestrator.data.shardfile import Hashed
 from orchestrator.storage import Storage
 
-BF16, FP32 = "bf16", "fp32"
-_BITS: dict[str, type[np.generic]] = {BF16: np.uint16, FP32: np.float32}  #: bf16 as its bits: NumPy has no such type
-SIZES = {BF16: 2, FP32: 4}  #: bytes of a number
+BF16, FP32, U8 = "bf16", "fp32", "u8"
+#: bf16 as its bits: NumPy has no such type
+_BITS: dict[str, type[np.generic]] = {BF16: np.uint16, FP32: np.float32, U8: np.uint8}
+SIZES = {BF16: 2, FP32: 4, U8: 1}  #: bytes of a number
 
 
 class Damaged(Exception):
@@ -31,7 +32,7 @@ class Damaged(Exception):
 
 @dataclass(frozen=True)
 class Form:
-    """A part of what is stored of an image: its shape, and 'fp32' or 'bf16'."""
+    """A part of what is stored of an image: its shape, and 'fp32', 'bf16' or 'u8' (bytes)."""
 
     shape: tuple[int, ...]
     stored: str
@@ -61,6 +62,8 @@ def to_bits(tensor: Tensor, stored: str) -> NDArray[Any]:
     """A tensor as an array to be stored: bf16 as uint16."""
     if stored == BF16:
         return tensor.to(torch.bfloat16).cpu().contiguous().view(torch.int16).numpy().view(np.uint16)
+    if stored == U8:
+        return tensor.cpu().contiguous().numpy()
     return tensor.float().cpu().contiguous().numpy()
 
 

@@ -1,4 +1,4 @@
-"""An entry, filled and found sound: what the loader reads embeddings from."""
+"""An entry, filled and found sound: what the loader reads embeddings, and whatever else is stored of images, from."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Stored:
     valid: tuple[int, int]  #: height and width of the part of the input that shows the image
 
 
-class Embeddings:
-    """Reads what is stored of the rows of some units; from several threads."""
+class Parts:
+    """Reads what is stored of the rows of some units; from several threads. ``advice``: where a shard has gone."""
 
-    def __init__(self, folder: Storage, forms: Mapping[str, Form], units: Sequence[Unit]) -> None:
-        self.folder, self.forms, self.units = folder, dict(forms), list(units)
+    def __init__(self, folder: Storage, forms: Mapping[str, Form], units: Sequence[Unit], advice: str = "") -> None:
+        self.folder, self.forms, self.units, self.advice = folder, dict(forms), list(units), advice
         self._places = {(u.split, u.flipped, row): (u, i) for u in units for i, row in enumerate(u.rows)}
         self._shards: dict[str, Shard] = {}
         self._opened: OrderedDict[str, tuple[Any, list[Cell]]] = OrderedDict()
@@ -72,13 +72,15 @@ class Embeddings:
         if shard is not None:
             self.folder.remove(shard.file)
 
-    def read(self, split: str, row: int, flipped: bool) -> Stored:
-        """What is stored of a row of a whole split. Raises UserError where a shard has gone."""
+    def tensors(self, split: str, row: int, flipped: bool = False) -> dict[str, Tensor]:
+        """All parts of a row of a whole split. Raises UserError where a shard has gone."""
+        cells = self._cells(split, row, flipped)
+        return {part: from_bits(cell.values, self.forms[part].stored) for part, cell in cells.items()}
+
+    def _cells(self, split: str, row: int, flipped: bool) -> dict[str, Cell]:
         self.touch()
         unit, within = self._places[split, flipped, row]
-        cells = {part: self._open(unit, part)[within] for part in self.forms}
-        tensors = {part: from_bits(cell.values, self.forms[part].stored) for part, cell in cells.items()}
-        return Stored(tensors.pop(EMBEDDING), tuple(tensors.values()), cells[EMBEDDING].valid)
+        return {part: self._open(unit, part)[within] for part in self.forms}
 
     def touch(self) -> None:
         """Say now and then that the entry is in use, so that nobody makes room of it."""
@@ -126,10 +128,21 @@ class Embeddings:
             except (FileNotFoundError, Damaged) as error:
                 # another process may just have made room in the node's cache
                 if self.folder.is_local or attempt == 2:
-                    raise UserError(
-                        f"{self.folder.uri}/{shard.file}: {error}; begin again, or set data.embeddings=off"
-                    ) from error
+                    raise UserError(f"{self.folder.uri}/{shard.file}: {error}; begin again{self.advice}") from error
         raise AssertionError
+
+
+class Embeddings(Parts):
+    """What frozen encoders say of images."""
+
+    def __init__(self, folder: Storage, forms: Mapping[str, Form], units: Sequence[Unit]) -> None:
+        super().__init__(folder, forms, units, ", or set data.embeddings=off")
+
+    def read(self, split: str, row: int, flipped: bool) -> Stored:
+        """What is stored of a row of a whole split. Raises UserError where a shard has gone."""
+        tensors = self.tensors(split, row, flipped)
+        valid = self._cells(split, row, flipped)[EMBEDDING].valid
+        return Stored(tensors.pop(EMBEDDING), tuple(tensors.values()), valid)
 
 
 def _check_sound(path: Path, shard: Shard) -> None:

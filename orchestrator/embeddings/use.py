@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,18 +16,17 @@ from orchestrator.config import Settings
 from orchestrator.data.order import epoch_part
 from orchestrator.data.reader import Dataset, DataSplit
 from orchestrator.embeddings.encode import encoding, forms_of
-from orchestrator.embeddings.fill import Unit, fill
+from orchestrator.embeddings.fill import Unit
 from orchestrator.embeddings.key import EMBEDDING, FILE, Key, shard_rows
 from orchestrator.embeddings.room import IDLE, make_room
 from orchestrator.embeddings.shards import BF16, FP32
+from orchestrator.embeddings.sound import fill_soundly, tidy
 from orchestrator.embeddings.store import Embeddings
 from orchestrator.errors import UserError
-from orchestrator.storage import BESIDE, Storage
+from orchestrator.storage import Storage
 
 if TYPE_CHECKING:
     from orchestrator.engine import Engine
-
-TRIES = 3  #: a damaged shard is made anew; another rank may be at it, too
 
 FEW = 0.5  #: the share of a split's rows below which they have shards of their own
 
@@ -123,11 +121,7 @@ def _wanted(engine: Engine, measured: Iterable[DataSplit]) -> Wanted:
 
 def _prepare(storage: Storage, key: Key, embeddings: Embeddings) -> None:
     """Clean up, make room for what is missing, and let the entry begin. Raises UserError where there is none."""
-    tree, forms = embeddings.folder.tree(), embeddings.forms
-    there = set(tree)
-    for name, entry in tree.items():
-        if BESIDE.search(name) and time.time() - entry.modified > IDLE:
-            embeddings.folder.remove(name)  # half written by somebody who was killed
+    there, forms = tidy(embeddings, IDLE), embeddings.forms
     missing = sum(len(u.rows) * forms[part].bytes for u in embeddings.units for part in u.missing(list(forms), there))
     if missing:
         make_room(storage, key.folder, missing)
@@ -137,34 +131,23 @@ def _prepare(storage: Storage, key: Key, embeddings: Embeddings) -> None:
 
 
 def _fill(embeddings: Embeddings, engine: Engine, dataset: Dataset) -> None:
-    """Fill, check, and make anew what is damaged. Raises UserError where that does not help."""
+    """Run the encoder where nobody has. Raises UserError where the shards come out damaged."""
     torch.set_flush_denormal(True)  # as the engine does: the same numbers as without the cache
     make = encoding(
         engine.method, dataset.split, embeddings.forms, engine.device, engine.dtype, engine.settings.data.threads
     )
-    told = _Told(engine)
-    for _ in range(TRIES):
-        fill(embeddings.folder, embeddings.units, embeddings.forms, make, told)
-        damaged = embeddings.damaged()
-        if not damaged:
-            return
-        for unit, part in damaged:
-            logging.getLogger("samsweep").warning(
-                "%s: %s is damaged; made anew", embeddings.folder.uri, unit.stem(part)
-            )
-            embeddings.drop(unit, part)
-    raise UserError(f"{embeddings.folder.uri}: its shards come out damaged again and again; look at that disk")
+    fill_soundly(embeddings, make, Told(engine.on_step))
 
 
-class _Told:
+class Told:
     """Tells of a filling as steps of an epoch 0, where there is something to fill."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine, self._told = engine, -1
+    def __init__(self, on_step: Callable[[int, int, int], None]) -> None:
+        self._on_step, self._told = on_step, -1
 
     def __call__(self, done: int, of: int) -> None:
         if self._told < 0:
             self._told = done
         elif done > self._told:
             self._told = done
-            self._engine.on_step(0, done, of)
+            self._on_step(0, done, of)

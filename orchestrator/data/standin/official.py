@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestrator.data import standin
 from orchestrator.data.standin import cars, faces, nuclei, signs
+from orchestrator.data.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ OFFICIAL = {  # by layout
     "plates": Official("car", cars.write),
     "mapillary_signs": Official("street sign", signs.write),
 }
+
+
+def is_drawn(layout: str, task: str) -> bool:
+    """Whether there is a stand-in at all: classes of pixels are drawn in their data set's own layout alone."""
+    return layout in OFFICIAL or (TASKS[task].solved and not TASKS[task].by_class)
 
 
 def domain(layout: str, task: str) -> str:

@@ -1,0 +1,1 @@
+"""What frozen SAM says of every image of a data set, computed once before training and stored beside it."""
