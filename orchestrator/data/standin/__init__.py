@@ -16,6 +16,8 @@ lists them:
 - ``nuclei``: cells of one kind, which may touch, as DSB 2018.
 - ``cars``: cars from behind, each with a plate and with things that look like one, in Pascal VOC's boxes.
 - ``signs``: streets with billboards, shop signs and banners, as Mapillary Vistas.
+- ``panoramas``: one kind of street in three dimensions, every pixel's class known, as pinhole views (Cityscapes) and
+  as panoramas whose training split has no labels (DensePASS, WildPASS). What parts the sets is the projection alone.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestrator.data import standin
 from orchestrator.data.standin import cars, faces, nuclei, signs
+from orchestrator.data.standin.town import panoramas
 from orchestrator.data.tasks import TASKS
 
 
@@ -17,6 +18,7 @@ class Official:
 
     domain: str  #: what its pictures show
     write: Callable[[Path, int, int, int], None]  #: (root, training pictures, test pictures, seed)
+    times: float = 1  #: as many training pictures as others have
 
 
 OFFICIAL = {  # by layout
@@ -24,6 +26,9 @@ OFFICIAL = {  # by layout
     "dsb2018": Official("nuclei", nuclei.write),
     "plates": Official("car", cars.write),
     "mapillary_signs": Official("street sign", signs.write),
+    "cityscapes": Official("street", panoramas.write_cityscapes, times=2),
+    "densepass": Official("street", panoramas.write_densepass, times=0.5),
+    "wildpass": Official("street", panoramas.write_wildpass, times=0.5),
 }
 
 
@@ -43,7 +48,7 @@ def write(layout: str, task: str, root: Path, train: int, test: int, seed: int) 
     Where the layout has no split of its own, the ingest draws one, and only the sum of ``train`` and ``test`` counts.
     """
     if layout in OFFICIAL:
-        OFFICIAL[layout].write(root, train, test, seed)
+        OFFICIAL[layout].write(root, max(1, round(OFFICIAL[layout].times * train)), test, seed)
         return layout
     standin.write_folders(standin.domain(task), root, train, test, seed)
     return "folders"

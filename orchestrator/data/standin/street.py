@@ -80,12 +80,12 @@ def facade(sheet: Sheet, rng: Rng, corners: Points) -> None:
             sheet.paint(sheet.cover(pane, 0.3), glass * rng.uniform(0.6, 1.7))
 
 
-def taken(rng: Rng, image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The photograph: uneven light, a cast, a soft lens, noise."""
+def taken(rng: Rng, image: NDArray[np.float32], soft: tuple[float, float] = (0.3, 1.0)) -> NDArray[np.uint8]:
+    """The photograph: uneven light, a cast, a lens that blurs over ``soft`` pixels (at least, at most), noise."""
     shape = (image.shape[0], image.shape[1])
     image = image * (1 + 0.12 * cloud(rng, shape, 160))[..., None]
     image *= (rng.uniform(0.7, 1.2) * rng.uniform(0.9, 1.1, 3)).astype(np.float32)
-    blur = rng.uniform(0.3, 1.0)
+    blur = rng.uniform(*soft)
     image = ndimage.gaussian_filter(image, (blur, blur, 0))
     image = image + rng.standard_normal(image.shape, dtype=np.float32) * rng.uniform(1, 7)
     return np.clip(image, 0, 255).astype(np.uint8)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator.data.standin import place
 from orchestrator.data.standin.fields import Field, Rng
-from orchestrator.data.standin.solids import BOX, DRUM, EGG, Solid, Triple
+from orchestrator.data.standin.town import place
+from orchestrator.data.standin.town.solids import BOX, DRUM, EGG, Solid, Triple
 
 # Of walls, cars, clothes and boards alike: what a thing is is not told by its colour.
 _PAINTS = np.array(

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from orchestrator.data.standin.cameras import Camera
 from orchestrator.data.standin.fields import Field
-from orchestrator.data.standin.solids import BOX, DRUM, GROUND, NEAR, Ints, Solids
+from orchestrator.data.standin.town.cameras import Camera
+from orchestrator.data.standin.town.solids import BOX, DRUM, GROUND, NEAR, Ints, Solids
 
 HORIZON = 400.0  # metres: the ground ends there
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.data.standin.fields import Field, Rng
-from orchestrator.data.standin.place import Street
-from orchestrator.data.standin.solids import BOX
-from orchestrator.data.standin.things import Site
+from orchestrator.data.standin.town.place import Street
+from orchestrator.data.standin.town.solids import BOX
+from orchestrator.data.standin.town.things import Site
 
 END = 130.0  # metres: how far the street goes, each way
 

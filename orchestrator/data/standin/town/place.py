@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from orchestrator.data.layouts.street import CITYSCAPES_CLASSES
 from orchestrator.data.standin.fields import Field
-from orchestrator.data.standin.solids import Solids
+from orchestrator.data.standin.town.solids import Solids
 
 (
     ROAD,

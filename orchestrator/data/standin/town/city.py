@@ -6,13 +6,13 @@ import zlib
 
 import numpy as np
 
-from orchestrator.data.standin import place, things
 from orchestrator.data.standin.fields import Rng, band, cloud
-from orchestrator.data.standin.light import shadows
-from orchestrator.data.standin.place import Place, Weather
-from orchestrator.data.standin.plots import ground_and_houses
-from orchestrator.data.standin.solids import GROUND, Solids
-from orchestrator.data.standin.street_plan import STEP, Plan
+from orchestrator.data.standin.town import place, things
+from orchestrator.data.standin.town.light import shadows
+from orchestrator.data.standin.town.place import Place, Weather
+from orchestrator.data.standin.town.plots import ground_and_houses
+from orchestrator.data.standin.town.solids import GROUND, Solids
+from orchestrator.data.standin.town.street_plan import STEP, Plan
 
 _MAKERS = ((things.car, 2.4), (things.truck, 4.6), (things.bus, 6.4))  # and half of the room that they take
 

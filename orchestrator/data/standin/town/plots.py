@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from orchestrator.data.standin import place, things
-from orchestrator.data.standin.solids import BOX, EGG
-from orchestrator.data.standin.street_plan import END, STEP, Plan
-from orchestrator.data.standin.things import leaf, paint
+from orchestrator.data.standin.town import place, things
+from orchestrator.data.standin.town.solids import BOX, EGG
+from orchestrator.data.standin.town.street_plan import END, STEP, Plan
+from orchestrator.data.standin.town.things import leaf, paint
 
 
 def ground_and_houses(plan: Plan) -> None:

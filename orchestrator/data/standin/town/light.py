@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from orchestrator.data.standin.cameras import Camera
 from orchestrator.data.standin.fields import Field, sample, smooth
-from orchestrator.data.standin.place import PAVING, SKY, TERRAIN, Mask, Place
-from orchestrator.data.standin.rays import cast
-from orchestrator.data.standin.skins import SKINS, Hits, kerb_of
-from orchestrator.data.standin.solids import BOX, DRUM, EGG, FEET, GROUND, Ints, Solids
+from orchestrator.data.standin.town.cameras import Camera
+from orchestrator.data.standin.town.place import PAVING, SKY, TERRAIN, Mask, Place
+from orchestrator.data.standin.town.rays import cast
+from orchestrator.data.standin.town.skins import SKINS, Hits, kerb_of
+from orchestrator.data.standin.town.solids import BOX, DRUM, EGG, FEET, GROUND, Ints, Solids
 
 _MAP, _METRE = 384, 4  # the shadows on the ground: so many pixels, so many of them a metre
 

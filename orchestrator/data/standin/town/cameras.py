@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.data.standin.fields import Field, Shape
-from orchestrator.data.standin.solids import FEET, NEAR, Solids
+from orchestrator.data.standin.town.solids import FEET, NEAR, Solids
 
 _EDGES = np.array([(i, j) for i in range(8) for j in range(i) if bin(i ^ j).count("1") == 1])
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.data.standin.fields import Field, sample, smooth
-from orchestrator.data.standin.place import Mask, Place
-from orchestrator.data.standin.solids import EGG, Ints
+from orchestrator.data.standin.town.place import Mask, Place
+from orchestrator.data.standin.town.solids import EGG, Ints
 
 _KERB_WIDE = 0.22  # metres
 
