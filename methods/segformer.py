@@ -53,7 +53,7 @@ class SegFormerBaseline(Labeller):
     def __init__(self, sam: Sam, options: Any = None, classes: Sequence[str] = ("ground", "object")) -> None:
         super().__init__(sam, options, classes)
         self.augment = self.options.augment
-        self.net = segformer.started(self.options.size, len(self.classes), self.options.weights)
+        self.net = segformer.SegFormer(self.options.size, len(self.classes), self.options.weights)
 
     def frame(self, height: int, width: int) -> tuple[int, int]:
         """As the images are, or scaled down to ``width``."""

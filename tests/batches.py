@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
-from methods.base import Batch
+from methods import registry
+from methods.backbone.build import build
+from methods.base import Batch, Method
+from methods.parts.labeller import Labeller
 from methods.parts.sampler import PromptRule, draw_prompts
 
 
@@ -45,3 +50,31 @@ def tensors_of(batch: Batch) -> list[torch.Tensor]:
 
     batch.map(note)
     return found
+
+
+def make_method(name: str, options: Mapping[str, Any] | None = None) -> Method:
+    """A method on vit_t with its options for small machines, the same weights at every call."""
+    torch.manual_seed(3)
+    kind = registry.load(name)
+    small = {k.removeprefix("method."): v for k, v in kind.defaults(small=True).items() if k.startswith("method.")}
+    if "points" in small:
+        small["points"] = 4  # of SAM's grid: quick
+    return kind(build("vit_t"), kind.Options(**{**small, **(options or {})}))
+
+
+def as_in_training(batch: Batch, method: Method) -> Batch:
+    """The batch as the engine would give it: as many masks an image, with prompts, and with what comes before."""
+    if method.needs_prompts:
+        return asked_for(batch, 2)
+    if isinstance(method, Labeller):
+        return with_offline(batch, method)
+    return dataclasses.replace(batch, mask=batch.mask.repeat(1, method.masks, 1, 1))
+
+
+def with_offline(batch: Batch, method: Labeller) -> Batch:
+    """The batch with what the method's offline stage makes of its images."""
+    stage = method.offline(*batch.image.shape[-2:])
+    if stage is None:
+        return batch
+    made = [stage.make(image) for image in batch.image]
+    return dataclasses.replace(batch, offline={name: torch.stack([one[name] for one in made]) for name in made[0]})

@@ -11,11 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from batches import asked_for, make_batch
+from batches import as_in_training, make_batch, make_method
 from torch.nn.parallel import DistributedDataParallel
 
-from methods import registry
-from methods.backbone.build import build
 from methods.base import Batch
 from orchestrator.data.order import epoch_part, rank_batches
 from orchestrator.engine import Engine
@@ -25,13 +23,11 @@ from orchestrator.ranks import Ranks
 
 def gradients(name: str, images: int, rank: int, world: int, options: dict[str, object] | None = None) -> dict:
     """The gradient of the total loss of a global batch, as this rank holds it after the backward pass."""
-    torch.manual_seed(3)
-    method_class = registry.load(name)
-    method = method_class(build("vit_t"), method_class.Options(**(options or {}))).train()
+    method = make_method(name, options).train()
     model = (
         DistributedDataParallel(method, broadcast_buffers=False, gradient_as_bucket_view=True) if world > 1 else method
     )
-    whole = asked_for(make_batch(images), 2) if method.needs_prompts else make_batch(images)
+    whole = as_in_training(make_batch(images), method)
     ((indices, weights),) = rank_batches(np.arange(images), images, rank, world)
     part = whole.map(lambda tensor: tensor[torch.from_numpy(indices)])
     part = dataclasses.replace(part, weight=torch.from_numpy(weights))

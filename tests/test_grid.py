@@ -28,6 +28,7 @@ from orchestrator.errors import UserError
 from orchestrator.grid import Cell, cells, is_grid
 from orchestrator.storage import Storage
 
+#: Of those whose masks are of objects.
 METHODS = ("decoder", "mca", "prompt_learning", "sam", "sam_adapter")
 
 
@@ -41,13 +42,15 @@ def test_all_is_whatever_fits(tmp_path: Path) -> None:
     assert len(found) == len(set(found))
     for name in ("cod10k", "istd", "kvasir", "mvtec", "celebamask_hq", "dsb2018"):
         assert methods[name] == list(METHODS), "promptable is trained with several masks an image, which none has here"
+    assert methods["cityscapes"] == ["prompt_learning", "segformer"], "classes of pixels, and objects of any masks"
+    assert methods["densepass"] == ["goodsam", "prompt_learning"]
     assert not {"camvid", "coco_panoptic"} & methods.keys(), "neither ingested nor ever drawn"
 
 
 def test_lists_keep_their_order_and_name_what_does_not_fit(tmp_path: Path) -> None:
     data = Storage(str(tmp_path))
     assert cells("sam,mca,sam", "istd", data) == [Cell("sam", "istd"), Cell("mca", "istd")]
-    with pytest.raises(UserError, match=r"METHOD=mca DATASET=camvid: no method solves task 'semantic' yet"):
+    with pytest.raises(UserError, match=r"METHOD=mca DATASET=camvid: the method does not name the classes of pixels"):
         cells("mca", "istd,camvid", data)
     with pytest.raises(UserError, match=r"unknown method 'mac' \(nearest: mca\)"):
         cells("sam,mac", "all", data)
@@ -67,12 +70,13 @@ def ingest_as(task: str, name: str, data: Storage) -> None:
 def test_objects_are_asked_for_in_any_masks_that_are_there(tmp_path: Path) -> None:
     """By a method that is nothing without prompts; what no method solves has no stand-in to ask in."""
     data = Storage(str(tmp_path))
-    with pytest.raises(UserError, match="METHOD=prompt_learning DATASET=camvid: no stand-in is drawn for task 'sem"):
+    with pytest.raises(UserError, match="METHOD=prompt_learning DATASET=camvid: no stand-in is drawn of it"):
         cells("prompt_learning", "camvid", data)
     ingest_as("semantic", "camvid", data)
     ingest_as("promptable", "own", data)
     assert cells("all", "camvid,own", data) == [
         Cell("prompt_learning", "camvid"),
+        Cell("segformer", "camvid"),
         Cell("prompt_learning", "own"),
         Cell("promptable", "own"),
     ]

@@ -43,6 +43,7 @@ def plan_of(tmp_path: Path) -> Callable[..., Plan]:
 def test_what_a_method_serves(method: str, task: str) -> None:
     kind, own = registry.load(method), judged_as(task, registry.load(method).needs_prompts)
     fits = own.solved and (kind.prompted or not own.prompted) and (kind.answers or not own.per_object)
+    fits = task in kind.tasks if kind.tasks else fits and not own.by_class
     why = misfit(method, own)
     assert bool(why) is not fits
     if fits:

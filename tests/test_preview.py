@@ -98,7 +98,7 @@ def test_the_drawn_stand_in_is_counted_as_it_will_be(here: Path, capsys: pytest.
     ("words", "says"),
     [
         (("sweep", "mca", "tin"), "unknown dataset 'tin' (nearest: tiny)"),
-        (("sweep", "mca", "camvid"), "no method solves task 'semantic'"),
+        (("sweep", "mca", "camvid"), "no stand-in is drawn"),
         (("train", "decoder", "tiny", "--backbone", "vit_b"), "samsweep weights fetch vit_b"),
         (("sweep", "decoder", "tiny", "--workers", "8", "--set", "train.cpus_per_worker=1000"), "8000 CPU cores"),
         (("train", "decoder", "tiny", "--storage", "file/below"), "cannot be written"),

@@ -125,8 +125,8 @@ class GoodSam(Labeller):
         o, count = self.options, len(self.classes)
         if o.small > o.large:
             raise ValueError(f"method.small={o.small}: above method.large={o.large}")
-        self.student = segformer.started(o.student, count, o.student_weights)
-        self.assistant = segformer.started(o.assistant, count, o.assistant_weights)
+        self.student = segformer.SegFormer(o.student, count, o.student_weights)
+        self.assistant = segformer.SegFormer(o.assistant, count, o.assistant_weights)
         self.first_assistant = copy.deepcopy(self.assistant).requires_grad_(False)  #: as it was before it learned here
         if o.w_cc == o.w_t_ta == 0:
             self.assistant.requires_grad_(False)

@@ -7,6 +7,7 @@ is no dropout and no stochastic depth, which the published recipe has (0.1 each)
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,20 @@ SIZES = {
 
 
 class SegFormer(nn.Module):
-    """Normalised images Bx3xHxW to class logits BxCxHxW."""
+    """Normalised images Bx3xHxW to class logits BxCxHxW.
 
-    def __init__(self, size: str, classes: int) -> None:
+    Args:
+        size: of ``SIZES``.
+        classes: C.
+        folder: weights to start from, as transformers saves them (config.json, and model.safetensors or
+            pytorch_model.bin); what they lack (the head of an encoder of ImageNet's), or have for another number of
+            classes, starts at random. None: all of it.
+
+    Raises:
+        ValueError: the folder does not hold a SegFormer or MiT of this size.
+    """
+
+    def __init__(self, size: str, classes: int, folder: str | None = None) -> None:
         super().__init__()
         from transformers import SegformerConfig, SegformerForSemanticSegmentation  # seconds: not for `--help`
 
@@ -48,7 +60,13 @@ class SegFormer(nn.Module):
         shape = {"hidden_sizes": [*found.widths], "depths": [*found.depths], "decoder_hidden_size": found.head}
         chance = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob", "drop_path_rate")
         about: dict[str, Any] = {"num_labels": classes, **shape, **dict.fromkeys(chance, 0.0)}
-        self.net = SegformerForSemanticSegmentation(SegformerConfig(**about))
+        config = SegformerConfig(**about)
+        if folder:
+            _check_size(folder, size)
+        if folder and not torch.empty(0).is_meta:
+            self.net = _loaded(folder, config)
+        else:
+            self.net = SegformerForSemanticSegmentation(config)
 
     def forward(self, image: Tensor) -> Tensor:
         return F.interpolate(self.net(image).logits, image.shape[-2:], mode="bilinear", align_corners=False)
@@ -61,80 +79,42 @@ class SegFormer(nn.Module):
         return self
 
 
-def started(size: str, classes: int, weights: str | None) -> SegFormer:
-    """A SegFormer with a folder's weights, or random ones. Raises ValueError where they do not fit."""
-    net = SegFormer(size, classes)
-    if weights and not next(net.parameters()).is_meta:
-        start(net, read_weights(weights, size, classes), weights)
-    elif weights:
-        read_config(weights)
-    return net
+def class_names(folder: str) -> tuple[str, ...]:
+    """The classes that a folder's weights know, by number. Raises ValueError where it does not hold a SegFormer."""
+    named = _config(folder).get("id2label", {})
+    return tuple(str(named[key]) for key in sorted(named, key=int))
 
 
-def read_weights(folder: str, size: str, classes: int | None) -> dict[str, Tensor]:
-    """The weights of a folder as transformers saves them (config.json, and model.safetensors or pytorch_model.bin).
+def _loaded(folder: str, config: Any) -> Any:
+    from transformers import SegformerForSemanticSegmentation
+    from transformers.utils import logging
 
-    A classifier of ImageNet, and one of other than ``classes`` classes, is left out: such a start has encoder (and
-    head) alone. ``classes`` None: as many as there are.
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # it would list what starts at random
+    try:
+        return SegformerForSemanticSegmentation.from_pretrained(
+            folder, config=config, local_files_only=True, ignore_mismatched_sizes=True, weights_only=True
+        )
+    except Exception as error:
+        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{folder}: its weights cannot be read ({line})") from None
+    finally:
+        logging.set_verbosity(level)
 
-    Raises:
-        ValueError: the folder does not hold a SegFormer or MiT of this size.
-    """
-    config, tensors = read_config(folder), _tensors(Path(folder))
-    if tuple(config.get("hidden_sizes", ())) != SIZES[size].widths or tuple(config["depths"]) != SIZES[size].depths:
+
+def _check_size(folder: str, size: str) -> None:
+    config, wanted = _config(folder), SIZES[size]
+    if tuple(config.get("hidden_sizes", ())) != wanted.widths or tuple(config["depths"]) != wanted.depths:
         raise ValueError(f"{folder}: a SegFormer of another size than {size}")
-    named = {n if n.startswith(("segformer.", "decode_head.")) else f"segformer.{n}": t for n, t in tensors.items()}
-    named = {n: t for n, t in named.items() if not n.startswith("segformer.classifier.")}
-    last = named.get("decode_head.classifier.weight")
-    if last is not None and classes is not None and len(last) != classes:
-        named = {n: t for n, t in named.items() if not n.startswith("decode_head.classifier.")}
-    return named
 
 
-def read_config(folder: str) -> dict[str, Any]:
-    """config.json of a folder of weights. Raises ValueError where there is none of a SegFormer."""
-    import json
-
+def _config(folder: str) -> dict[str, Any]:
+    """config.json of a folder of weights."""
     path = Path(folder) / "config.json"
     try:
         config = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{path}: cannot be read ({error}); give the folder of a SegFormer, as transformers saves it"
-        ) from None
+        raise ValueError(f"{path}: cannot be read ({error}); give a folder that transformers saved") from None
     if not isinstance(config, dict) or config.get("model_type") != "segformer" or "depths" not in config:
         raise ValueError(f"{path}: not a SegFormer's")
     return config
-
-
-def class_names(folder: str) -> tuple[str, ...]:
-    """The classes that weights know, by number."""
-    named = read_config(folder).get("id2label", {})
-    return tuple(str(named[key]) for key in sorted(named, key=int))
-
-
-def start(net: SegFormer, weights: dict[str, Tensor], where: str) -> None:
-    """Put weights into a net; what they do not have keeps its random start.
-
-    Raises:
-        ValueError: nothing fits, or shapes differ.
-    """
-    own = net.net.state_dict()
-    odd = [name for name, tensor in weights.items() if name not in own or own[name].shape != tensor.shape]
-    if odd or not weights:
-        raise ValueError(
-            f"{where}: {len(odd)} weights do not fit a SegFormer of this size (e.g. {odd[0] if odd else '-'})"
-        )
-    net.net.load_state_dict(weights, strict=False)
-
-
-def _tensors(folder: Path) -> dict[str, Tensor]:
-    import safetensors.torch
-
-    safe, pickled = folder / "model.safetensors", folder / "pytorch_model.bin"
-    try:
-        if safe.exists():
-            return safetensors.torch.load_file(safe)
-        return dict(torch.load(pickled, map_location="cpu", weights_only=True))
-    except Exception as error:
-        raise ValueError(f"{folder}: its weights cannot be read ({error})") from None

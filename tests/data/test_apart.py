@@ -214,4 +214,4 @@ def test_whoever_is_prompted_for_objects_is_judged_by_them(name: str) -> None:
 
 def test_objects_are_no_task_of_a_folders() -> None:
     assert all(OBJECTS.name not in of_coding(task.coding) for task in TASKS.values())
-    assert {"parts", "semantic"} == set(of_coding("classes"))
+    assert {"parts", "semantic", "panorama"} == set(of_coding("classes"))
