@@ -26,7 +26,10 @@ from methods.parts.labeller import Labeller, mean_cross_entropy, scaled
 class Options:
     size: str = option("b0", "of the network; t is smaller than the published ones, and ours", tuple(segformer.SIZES))
     weights: str | None = option(
-        None, "folder of weights to start from, as transformers saves them (nvidia/mit-b0); unset: random", path=True
+        None, "folder of weights to start from, as transformers saves them (nvidia/mit-b0); unset: see start", path=True
+    )
+    start: str = option(
+        "trained", "without weights: those that ship with size t (other sizes have none), or random", segformer.START
     )
     width: int = option(0, "of the input in pixels: wider images are scaled down to it; 0: as they are", at_least=0)
     augment: str = option(
@@ -53,7 +56,8 @@ class SegFormerBaseline(Labeller):
     def __init__(self, sam: Sam, options: Any = None, classes: Sequence[str] = ("ground", "object")) -> None:
         super().__init__(sam, options, classes)
         self.augment = self.options.augment
-        self.net = segformer.SegFormer(self.options.size, len(self.classes), self.options.weights)
+        o = self.options
+        self.net = segformer.SegFormer(o.size, len(self.classes), segformer.start_of(o.size, o.weights, o.start))
 
     def frame(self, height: int, width: int) -> tuple[int, int]:
         """As the images are, or scaled down to ``width``."""

@@ -27,9 +27,10 @@ from orchestrator.config import Settings
 from orchestrator.data.loader import Apart, Loader
 from orchestrator.data.order import epoch_part, eval_batches, rank_batches
 from orchestrator.data.reader import DataSplit
-from orchestrator.embeddings.store import Embeddings, Parts
+from orchestrator.embeddings.store import Embeddings
 from orchestrator.masks import to_original
 from orchestrator.metrics import image_metrics, mean_metrics
+from orchestrator.offline.stage import Shelf
 from orchestrator.optimizer import make_optimizers
 from orchestrator.ranks import Ranks
 
@@ -74,7 +75,7 @@ class Engine:
         self.apart = apart  #: where objects are prompted for one by one
         self.side = int(method.sam.image_encoder.img_size)
         self.frame = method.frame(*train.size(0)) if isinstance(method, Labeller) else None
-        self.offline: Parts | None = None  #: what was computed of every image before training
+        self.offline: Shelf | None = None  #: what is computed of every image before training
         self.dtype = pick_precision(settings.train.precision, device)
         self._trained = trained = [p for p in method.parameters() if p.requires_grad]
         self.optimizer = make_optimizers(self.method, settings.train)
@@ -251,7 +252,7 @@ class Engine:
             apart=self.apart,
             embeddings=self.embeddings,
             frame=self.frame,
-            offline=self.offline,
+            offline=self.offline.parts(split.name) if self.offline else None,
         )
 
     def _batch_size(self, order: np.ndarray, step: int) -> int:

@@ -34,6 +34,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from segment_anything.modeling import Sam
 from torch import Tensor
 
@@ -45,7 +46,7 @@ from methods.parts import segformer
 from methods.parts.automatic import Sieve, automatic_masks, contours
 from methods.parts.distributed import global_mean
 from methods.parts.labeller import Judged, Labeller, Offline, Part, Teacher, mean_cross_entropy, scaled
-from methods.parts.segformer import SIZES
+from methods.parts.segformer import SIZES, START
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,13 @@ class Options:
     student_weights: str | None = option(
         None, "folder of weights that the student starts from, as transformers saves them (nvidia/mit-b0)", path=True
     )
+    start: str = option(
+        "trained", "both, without weights: those that ship with size t (other sizes have none), or random", START
+    )
+    student_start: str = option(
+        "weights", "the student starts from weights (ImageNet's in the sister project), or from what the assistant "
+        "learned from pinhole images, where both are of one size", ("weights", "assistant"),
+    )  # fmt: skip
     assistant: str = option("b5", "SegFormer's size; the paper's is almost surely b5", tuple(SIZES))
     assistant_weights: str | None = option(
         None, "folder of a SegFormer trained on pinhole images (nvidia/segformer-b5-finetuned-cityscapes-1024-1024); "
@@ -96,7 +104,7 @@ class Options:
     w_ta_s: float = option(1.0, "weight of L_CE^{TA,S} (inferred: 1)", at_least=0)
     w_bd: float = option(0.1, "weight of L_bd^{T,S} (inferred: 0.1 to 1)", at_least=0)
     assistant_rate: float = option(0.1, "the assistant's learning rate, of the student's (train.lr)", more_than=0)
-    points: int = option(32, "a side of SAM's grid of points in a window; SAM's own: 32", at_least=1)
+    points: int = option(32, "a side of SAM's grid of points in a window of full height; SAM's own: 32", at_least=1)
     predicted_iou: float = option(0.88, "SAM's least opinion of a mask; SAM's own: 0.88", at_least=0, at_most=1)
     stability: float = option(0.95, "a mask's least stability; SAM's own: 0.95", at_least=0, at_most=1)
 
@@ -117,16 +125,26 @@ class GoodSam(Labeller):
         if not small:
             return {"train.lr": 6e-5, "train.schedule": "steps"}
         sieve = {"method.points": 8, "method.predicted_iou": 0.5, "method.stability": 0.7}
-        sizes = {"method.student": "t", "method.assistant": "t", "method.source_epochs": 40, "method.source_lr": 2e-3}
-        return {**sieve, **sizes, "train.lr": 2e-3, "train.schedule": "steps", "train.batch": 4, "train.epochs": 12}
+        sizes = {"method.student": "t", "method.assistant": "t", "method.student_start": "assistant"}
+        source = {"method.source_epochs": 8, "method.source_lr": 2e-3}
+        rates = {"train.lr": 5e-4, "train.schedule": "steps", "train.batch": 4, "train.epochs": 6}
+        return {**sieve, **sizes, **source, **rates}
 
     def __init__(self, sam: Sam, options: Any = None, classes: Sequence[str] = ("ground", "object")) -> None:
         super().__init__(sam, options, classes)
         o, count = self.options, len(self.classes)
         if o.small > o.large:
             raise ValueError(f"method.small={o.small}: above method.large={o.large}")
-        self.student = segformer.SegFormer(o.student, count, o.student_weights)
+        if o.student_start == "assistant" and (o.student != o.assistant or o.student_weights):
+            raise ValueError(
+                f"method.student_start=assistant: the student ({o.student}) must be of the assistant's size "
+                f"({o.assistant}) and without student_weights"
+            )
+        start = segformer.start_of(o.student, o.student_weights, o.start)
+        self.student = segformer.SegFormer(o.student, count, start)
         self.assistant = segformer.SegFormer(o.assistant, count, o.assistant_weights)
+        if o.student_start == "assistant" and o.assistant_weights:
+            self.student.load_state_dict(self.assistant.state_dict())
         self.first_assistant = copy.deepcopy(self.assistant).requires_grad_(False)  #: as it was before it learned here
         if o.w_cc == o.w_t_ta == 0:
             self.assistant.requires_grad_(False)
@@ -142,6 +160,7 @@ class GoodSam(Labeller):
             "backbone.name": "vit_t",  # it takes no part
             "method.size": options.assistant,
             "method.weights": options.source_weights,
+            "method.start": options.start,
             "train.schedule": "steps",
             "train.epochs": options.source_epochs,
             "train.lr": options.source_lr,
@@ -155,7 +174,8 @@ class GoodSam(Labeller):
 
     def learn_from(self, weights: Mapping[str, Tensor]) -> None:
         net = {name.removeprefix("net."): tensor for name, tensor in weights.items()}
-        for own in (self.assistant, self.first_assistant):
+        student = (self.student,) if self.options.student_start == "assistant" else ()
+        for own in (self.assistant, self.first_assistant, *student):
             own.load_state_dict(net, strict=False)
 
     def frame(self, height: int, width: int) -> tuple[int, int]:
@@ -180,7 +200,8 @@ class GoodSam(Labeller):
 
     def offline(self, height: int, width: int) -> Offline:
         """SAM's instances (NxhxW, 255 = none) and edges (bits of NxhxW) of each window."""
-        windows, sieve = self.windows(height, width), self._sieve()
+        windows = self.windows(height, width)
+        sieve = self._sieve(windows.h / height)
         shape = len(windows), windows.h, windows.w
         key = {"windows": [windows.h, windows.w, *windows.tops, *windows.lefts], "sieve": vars(sieve), "version": 1}
         parts = {"instances": Part(shape), "edges": Part((*shape[:2], -(-windows.w // 8)))}
@@ -194,9 +215,10 @@ class GoodSam(Labeller):
 
         return Offline("instances", key, parts, make)
 
-    def _sieve(self) -> Sieve:
+    def _sieve(self, size: float) -> Sieve:
+        """For windows of this size: the grid is as dense in all of them."""
         o = self.options
-        return Sieve(o.points, o.predicted_iou, o.stability)
+        return Sieve(max(1, round(o.points * size)), o.predicted_iou, o.stability)
 
     def forward(self, batch: Batch) -> Prediction:
         """``logits`` BxCxHxW of the student; in training the assistant's, too: ``assistant`` BxNxCxhxw."""
@@ -243,14 +265,15 @@ class GoodSam(Labeller):
         """L_bd, a mean over pairs of windows: B; over single windows where none overlap."""
         o = self.options
         edges = _unpacked(batch.offline["edges"], windows.w)
-        labels, soft = target.argmax(2), boundary.soft_edges(parts.softmax(2))
+        labels = target.argmax(2)
         pairs = []
         for at in windows.overlaps:
             (sam, other), (first, second) = shared(edges[:, :, None], at), shared(labels[:, :, None], at)
             kept = boundary.refined(sam | other, first, second, o.tolerance)[:, :, 0]
-            pairs.append((len(at.first), shared(soft[:, :, None], at)[0][:, :, 0], kept))
+            pairs.append((len(at.first), boundary.soft_edges(shared(parts, at)[0].softmax(2)), kept))
         if not pairs:
-            pairs = [(len(windows), soft, boundary.refined(edges, labels, labels, o.tolerance))]
+            kept = boundary.refined(edges, labels, labels, o.tolerance)
+            pairs = [(len(windows), boundary.soft_edges(parts.softmax(2)), kept)]
         errors = [n * boundary.edge_errors(o.boundary_loss, s, boundary.dilated(kept, 1)) for n, s, kept in pairs]
         return torch.stack(errors).sum(0) / sum(n for n, _, _ in pairs)
 
@@ -284,8 +307,10 @@ class GoodSam(Labeller):
 
 def _twice(logits: Tensor, fused: fusion.Fused) -> Tensor:
     """CE with E and with E_H, so that what is sure counts twice. Logits BxNxCxhxw: B."""
-    flat = logits.transpose(1, 2)
-    return mean_cross_entropy(flat, fused.ensemble) + mean_cross_entropy(flat, fused.confident)
+    errors = F.cross_entropy(logits.flatten(0, 1), fused.ensemble.flatten(0, 1), reduction="none")
+    errors = errors.unflatten(0, logits.shape[:2]).flatten(1)
+    sure = fused.sure.flatten(1)  # E_H is E there
+    return errors.mean(1) + (errors * sure).sum(1) / sure.sum(1).clamp_min(1)
 
 
 @lru_cache(maxsize=8)
@@ -295,7 +320,7 @@ def _bits(device: torch.device) -> Tensor:
 
 def _packed(edges: Tensor) -> Tensor:
     """Bool ...xW to bytes ...x(W/8), as numpy.packbits does."""
-    padded = torch.nn.functional.pad(edges.to(torch.uint8), (0, -edges.shape[-1] % 8)).unflatten(-1, (-1, 8))
+    padded = F.pad(edges.to(torch.uint8), (0, -edges.shape[-1] % 8)).unflatten(-1, (-1, 8))
     return (padded << _bits(edges.device)).sum(-1).to(torch.uint8)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,10 +57,8 @@ class Windows:
 
     def crop(self, x: Tensor) -> Tensor:
         """BxCxHxW to windows BxNxCxhxw."""
-        rows = torch.as_tensor(self.tops, device=x.device)[:, None] + torch.arange(self.h, device=x.device)
-        columns = torch.as_tensor(self.lefts, device=x.device)[:, None] + torch.arange(self.w, device=x.device)
-        cut = x[:, :, rows][..., columns % self.width]  # B C rows h columns w
-        return cut.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+        cut: Tensor = _Crop.apply(x, self)
+        return cut
 
     def stitch(self, x: Tensor) -> Tensor:
         """Windows BxNxCxhxw to the mean of those that see a pixel: BxCxHxW; 0 where none does."""
@@ -99,6 +98,28 @@ class Windows:
         return tuple(
             Overlaps(tuple(i for i, _ in pairs), tuple(j for _, j in pairs), *boxes) for boxes, pairs in found.items()
         )
+
+
+class _Crop(torch.autograd.Function):
+    """Slices, whose gradients are added up in place: PyTorch's own make a whole panorama of each, or take an index."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, windows: Windows) -> Tensor:
+        ctx.windows = windows
+        round_ = torch.cat([x, x[..., : windows.w]], dim=-1)
+        at = ((top, left) for top in windows.tops for left in windows.lefts)
+        return torch.stack([round_[:, :, t : t + windows.h, w : w + windows.w] for t, w in at], dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        windows = ctx.windows
+        b, _, c = gradient.shape[:3]
+        round_ = gradient.new_zeros(b, c, windows.height, windows.width + windows.w)
+        for n, (t, w) in enumerate((top, left) for top in windows.tops for left in windows.lefts):
+            round_[:, :, t : t + windows.h, w : w + windows.w] += gradient[:, n]
+        total = round_[..., : windows.width].clone()
+        total[..., : windows.w] += round_[..., windows.width :]
+        return total, None
 
 
 def shared(x: Tensor, overlaps: Overlaps) -> tuple[Tensor, Tensor]:

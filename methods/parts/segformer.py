@@ -26,6 +26,8 @@ class Size:
     head: int
 
 
+START = ("trained", "random")  #: what a net without weights of its own starts from
+
 _WIDE = (64, 128, 320, 512)
 SIZES = {
     "t": Size((16, 32, 80, 128), (1, 1, 1, 1), 128),
@@ -36,6 +38,10 @@ SIZES = {
     "b4": Size(_WIDE, (3, 8, 27, 3), 768),
     "b5": Size(_WIDE, (3, 6, 40, 3), 768),
 }
+
+
+#: Folders of weights that ship, by size: ``segformer_t/card.md`` tells how they came about.
+SHIPPED = {"t": Path(__file__).parent / "segformer_t"}
 
 
 class SegFormer(nn.Module):
@@ -79,6 +85,14 @@ class SegFormer(nn.Module):
         return self
 
 
+def start_of(size: str, weights: str | None, start: str) -> str | None:
+    """The folder that a net starts from: ``weights``, or what ships with its size; None: random.
+
+    ``start`` 'random' is without what ships.
+    """
+    return weights or (str(SHIPPED[size]) if start == "trained" and size in SHIPPED else None)
+
+
 def class_names(folder: str) -> tuple[str, ...]:
     """The classes that a folder's weights know, by number. Raises ValueError where it does not hold a SegFormer."""
     named = _config(folder).get("id2label", {})
@@ -91,9 +105,15 @@ def _loaded(folder: str, config: Any) -> Any:
 
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # it would list what starts at random
+    logging.disable_progress_bar()
     try:
         return SegformerForSemanticSegmentation.from_pretrained(
-            folder, config=config, local_files_only=True, ignore_mismatched_sizes=True, weights_only=True
+            folder,
+            config=config,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,
+            weights_only=True,
+            dtype=torch.float32,
         )
     except Exception as error:
         line = (str(error).strip() or type(error).__name__).splitlines()[0]

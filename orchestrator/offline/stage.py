@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -80,14 +80,20 @@ class Stage:
         there = set(self.parts.folder.names())
         return sum(len(unit.rows) for unit in self.parts.units if unit.missing(list(self.parts.forms), there))
 
-    def fill(self, device: torch.device, threads: int, told: Progress = lambda done, of: None) -> None:
-        """Come back when everything is there, whoever computed it. Raises UserError where it cannot be stored."""
+    def of(self, *splits: str) -> Stage:
+        """The same for some splits alone."""
+        units = [unit for unit in self.parts.units if unit.split in splits]
+        return replace(self, parts=Parts(self.parts.folder, self.parts.forms, units))
+
+    def fill(self, device: torch.device, threads: int, told: Progress = lambda done, of: None) -> Parts:
+        """What is stored, once all of it is there, whoever computed it. Raises UserError where it cannot be stored."""
         there = tidy(self.parts, IDLE)
         if FILE not in there:
             self.parts.folder.write(FILE, self.key.to_json().encode())
         torch.set_flush_denormal(True)  # as the engine does
         self.method.sam.to(device)
         fill_soundly(self.parts, self._making(device, threads), told)
+        return self.parts
 
     def _making(self, device: torch.device, threads: int) -> Callable[[Unit, list[str]], Images]:
         forms = self.parts.forms
@@ -103,6 +109,20 @@ class Stage:
                     yield Encoded({part: to_bits(made[part], forms[part].stored) for part in parts}, self.frame)
 
         return make
+
+
+class Shelf:
+    """A stage for whoever trains: each split of it is filled when it is first asked for."""
+
+    def __init__(self, stage: Stage, device: torch.device, threads: int, told: Progress) -> None:
+        self._stage, self._device, self._threads, self._told = stage, device, threads, told
+        self._filled: dict[str, Parts] = {}
+
+    def parts(self, split: str) -> Parts:
+        """What is stored of a split. Raises UserError where it cannot be."""
+        if split not in self._filled:
+            self._filled[split] = self._stage.of(split).fill(self._device, self._threads, self._told)
+        return self._filled[split]
 
 
 def stage_of(data: Storage, method: Method, backbone: str, dataset: Dataset) -> Stage | None:

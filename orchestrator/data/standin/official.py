@@ -27,8 +27,8 @@ OFFICIAL = {  # by layout
     "plates": Official("car", cars.write),
     "mapillary_signs": Official("street sign", signs.write),
     "cityscapes": Official("street", panoramas.write_cityscapes, times=2),
-    "densepass": Official("street", panoramas.write_densepass, times=0.5),
-    "wildpass": Official("street", panoramas.write_wildpass, times=0.5),
+    "densepass": Official("street", panoramas.write_densepass, times=0.375),
+    "wildpass": Official("street", panoramas.write_wildpass, times=0.375),
 }
 
 
