@@ -52,6 +52,10 @@ plan: $(VENV)/.installed ## what a sweep or a grid will cost: make plan METHOD=a
 train: $(VENV)/.installed ## train one setting: make train METHOD=sam_adapter DATASET=cod10k
 	@$(SAMSWEEP) train '$(METHOD)' '$(DATASET)' $(RUN_OPTIONS) $(DRY)
 
+.PHONY: prepare
+prepare: $(VENV)/.installed ## what a method wants to know before its first trial, on all cores: make prepare METHOD=goodsam DATASET=densepass
+	@$(SAMSWEEP) prepare '$(METHOD)' '$(DATASET)' $(RUN_OPTIONS)
+
 .PHONY: seeds
 seeds: $(VENV)/.installed ## a run's best settings with more seeds, mean and spread: make seeds RUN=NAME SEEDS=5
 	@$(SAMSWEEP) seeds '$(RUN)' $(if $(SEEDS),--seeds '$(SEEDS)') --storage '$(STORAGE)'
@@ -165,6 +169,10 @@ bench-search: $(VENV)/.installed ## our search against random search, on real sm
 .PHONY: bench-prompts
 bench-prompts: $(VENV)/.installed ## prompt learning beside frozen SAM, its decoder and SAM-Adapter: an hour on 2 cores
 	@$(BIN)/python benchmarks/prompts.py --data '$(DATA)' --storage '$(STORAGE)/prompts'
+
+.PHONY: bench-panoramas
+bench-panoramas: $(VENV)/.installed ## GoodSAM beside its assistant and a student of the assistant alone, three seeds: most of an hour
+	@$(BIN)/python benchmarks/panoramas.py --data '$(DATA)' --storage '$(STORAGE)/panoramas'
 
 .PHONY: bench-embeddings
 bench-embeddings: $(VENV)/.installed ## an epoch of a frozen encoder with and without stored embeddings: some minutes
