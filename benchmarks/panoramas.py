@@ -56,7 +56,7 @@ def test_of(name: str, storage: str) -> dict[str, Any] | None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--at-once", type=int, default=2, help="seeds side by side, a core each")
     parser.add_argument("--set", default="", help="further settings of both students")
     parser.add_argument("--data", default="data")

@@ -10,18 +10,40 @@ import os
 from pathlib import Path
 
 import pytest
+from panoramas import write_panoramas, write_views
 
 from methods import registry
 from orchestrator.cli import main
+from orchestrator.storage import Storage
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Views with labels and panoramas without, for methods that name pixels."""
+    folder = tmp_path_factory.mktemp("streets")
+    write_views(Storage(str(folder)), train=12, test=4)
+    write_panoramas(Storage(str(folder)), train=12, test=4)
+    return folder
+
+
+#: Methods that name pixels: their data set, and what makes them quick.
+LABELLERS = {
+    "segformer": ("cityscapes", ""),
+    "goodsam": ("densepass", " method.points=4 method.source_epochs=2"),
+}
+
+
 @pytest.mark.parametrize("method", registry.names())
-def test_loss_curve(method: str, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = "train.batch=4 train.precision=fp32 train.lr=1e-3"
-    words = ["train", method, "tiny", "--local", "--json", "--epochs", "3", "--set", options]
-    assert main([*words, "--data", str(tiny_data), "--storage", str(tmp_path)]) == 0
+def test_loss_curve(
+    method: str, tiny_data: Path, streets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset, more = LABELLERS.get(method, ("tiny", ""))
+    options = f"train.batch=4 train.precision=fp32 train.lr=1e-3{more}"
+    words = ["train", method, dataset, "--local", "--json", "--epochs", "3", "--set", options]
+    data = streets if method in LABELLERS else tiny_data
+    assert main([*words, "--data", str(data), "--storage", str(tmp_path)]) == 0
     (trial,) = json.loads(capsys.readouterr().out)["trials"]
     curve = {
         "order": [e["order"] for e in trial["epochs"]],

@@ -124,10 +124,16 @@ class GoodSam(Labeller):
         """The sister project's rate (6e-5, from ImageNet's weights); small: from random ones, on two cores."""
         if not small:
             return {"train.lr": 6e-5, "train.schedule": "steps"}
-        sieve = {"method.points": 8, "method.predicted_iou": 0.5, "method.stability": 0.7}
+        sieve = {"method.points": 8, "method.predicted_iou": 0.6, "method.stability": 0.8}
         sizes = {"method.student": "t", "method.assistant": "t", "method.student_start": "assistant"}
         source = {"method.source_epochs": 8, "method.source_lr": 2e-3}
-        rates = {"train.lr": 5e-4, "train.schedule": "steps", "train.batch": 4, "train.epochs": 6}
+        rates = {
+            "train.lr": 5e-4,
+            "method.assistant_rate": 0.01,
+            "train.schedule": "steps",
+            "train.batch": 4,
+            "train.epochs": 6,
+        }
         return {**sieve, **sizes, **source, **rates}
 
     def __init__(self, sam: Sam, options: Any = None, classes: Sequence[str] = ("ground", "object")) -> None:
