@@ -193,7 +193,7 @@ def find_data(dataset: str, data: Storage, note: Note = lambda text: None) -> tu
         return data, open_dataset(data, dataset)
     root = data / STAND_IN_FOLDER
     if is_to_be_drawn(dataset, data):
-        note(f"drawing {STAND_IN_TRAIN + STAND_IN_TEST} stand-in pictures for {dataset}")
+        note(f"drawing stand-in pictures for {dataset}")
         make_stand_in(dataset, root)
     return root, open_dataset(root, dataset)
 

@@ -179,7 +179,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Dataset]:
     root = tmp_path_factory.mktemp("streets")
     out = Storage(str(root / "out"))
     for layout in LAYOUTS:
-        official.write(layout, "semantic", root / layout, 6, 3, 0)
+        official.write(layout, "semantic", root / layout, 16, 3, 0)
         ingest(layout, root / layout, out, layout, CATALOGUE[layout].task, stand_in=True)
     return {layout: open_dataset(out, layout) for layout in LAYOUTS}
 
@@ -188,7 +188,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Dataset]:
 def test_they_are_ingested(layout: str, drawn: dict[str, Dataset]) -> None:
     manifest = drawn[layout].manifest
     assert (manifest.layout, manifest.stand_in, manifest.skipped) == (layout, True, ())
-    assert (manifest.rows("train"), manifest.rows("test")) == (6, 3)
+    assert (manifest.rows("train"), manifest.rows("test")) == (round(16 * official.OFFICIAL[layout].times), 3)
     assert official.domain(layout, "semantic") == "street"
     train, test = samples(drawn[layout], "train"), samples(drawn[layout], "test")
     assert len({sample.group for sample in train.values()}) > 2, "some can be held out"

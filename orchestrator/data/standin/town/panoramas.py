@@ -109,11 +109,16 @@ def wild_labels(view: View) -> NDArray[np.uint8]:
 def write_cityscapes(root: Path, train: int, test: int, seed: int) -> None:
     """Write ``train`` + ``test`` pinhole views with their trainIds."""
     for index in indices(train, test):
-        split, town = "val" if index >= TEST_FROM else "train", _CITIES[_street_of(index) % len(_CITIES)]
-        image, labels = draw_view(seed, index)
-        name = f"{split}/{town}/{town}_{index:06d}_000019"
-        _save(root / "leftImg8bit" / f"{name}_leftImg8bit.png", image)
-        _save(root / "gtFine" / f"{name}_gtFine_labelTrainIds.png", labels)
+        write_view(root, seed, index)
+
+
+def write_view(root: Path, seed: int, index: int) -> None:
+    """One of them."""
+    split, town = "val" if index >= TEST_FROM else "train", _CITIES[_street_of(index) % len(_CITIES)]
+    image, labels = draw_view(seed, index)
+    name = f"{split}/{town}/{town}_{index:06d}_000019"
+    _save(root / "leftImg8bit" / f"{name}_leftImg8bit.png", image)
+    _save(root / "gtFine" / f"{name}_gtFine_labelTrainIds.png", labels)
 
 
 def write_densepass(root: Path, train: int, test: int, seed: int) -> None:
