@@ -51,6 +51,7 @@ def evaluate_classes(
     method = engine.method
     assert isinstance(method, Labeller)
     method.eval()
+    names = names or method.classes  # images without labels may know of none
     numbers, counts = matched(method.classes, names), _Counts({ANSWER: Tally(len(names))})
     batches = eval_batches(len(split), engine.settings.train.batch, engine.ranks.rank, engine.ranks.world)
     with closing(iter(engine.loader(split, batches, 0, train=False))) as loader:
@@ -125,7 +126,7 @@ def _scores(parts: Iterable[_Counts], model: Sequence[str], names: Sequence[str]
         found[f"{name}_miou"] = scores["class_miou"]
         if merged.boundary:
             found[f"{name}_biou"] = scores["class_biou"]
-        if name == CONFIDENT:
+        if name == CONFIDENT and (asked := sum(p.asked for p in parts)):
             found["confident_accuracy"] = scores["pixel_accuracy"]
-            found["confident_share"] = sum(p.kept for p in parts) / max(1, sum(p.asked for p in parts))
+            found["confident_share"] = sum(p.kept for p in parts) / asked
     return {name: value for name, value in found.items() if not math.isnan(value)}

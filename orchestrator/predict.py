@@ -210,6 +210,7 @@ def write_class_gallery(
 ) -> list[str]:
     """The same where pixels have classes; ``classes``: the data set's."""
     rows = np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(int))
+    classes = classes or predictor.method.classes
     numbers = matched(predictor.method.classes, classes)
     written, pictures = [], []
     for row in rows:

@@ -76,6 +76,7 @@ class Options:
     source_weights: str | None = option(
         None, "folder of weights that it starts from there (nvidia/mit-b5); unset: random", path=True
     )
+    source_width: int = option(0, "of those images in pixels, as segformer's `width`", at_least=0)
     source_seed: int = option(0, "seed of that", at_least=0)
     width: int = option(0, "of a panorama in pixels: wider ones are scaled down; 0: as they are", at_least=0)
     window: float = option(1.0, "a window's height, of the panorama's (inferred: all of it)", more_than=0, at_most=1)
@@ -167,6 +168,7 @@ class GoodSam(Labeller):
             "method.size": options.assistant,
             "method.weights": options.source_weights,
             "method.start": options.start,
+            "method.width": options.source_width,
             "train.schedule": "steps",
             "train.epochs": options.source_epochs,
             "train.lr": options.source_lr,

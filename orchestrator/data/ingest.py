@@ -105,7 +105,8 @@ def _check_coding(found: Found, task: str) -> None:
     if found.coding != wanted:
         fitting = " or ".join(of_coding(found.coding))
         raise UserError(f"--task {task}: its masks are {wanted}, this layout's are {found.coding}; --task {fitting}")
-    if found.coding == "classes" and not 0 < len(found.classes) <= VOID:
+    labelled = any(item.mask for item in found.items)
+    if labelled and found.coding == "classes" and not 0 < len(found.classes) <= VOID:
         raise UserError(
             f"{found.root}/{CLASSES_FILE}: {len(found.classes)} classes; write a class name a line, that of class 0 "
             f"first, at most {VOID}"

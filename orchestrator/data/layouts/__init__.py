@@ -16,6 +16,7 @@ from orchestrator.data.layouts.polyp import KVASIR, KVASIR900
 from orchestrator.data.layouts.shadow import ISTD, SBU
 from orchestrator.data.layouts.signs import MAPILLARY_SIGNS
 from orchestrator.data.layouts.street import CAMVID, CITYSCAPES, DENSEPASS, WILDPASS
+from orchestrator.data.layouts.unlabelled import UNLABELLED
 from orchestrator.data.layouts.video import DAVIS2016, REFDAVIS17, REFERYOUTUBE
 
 LAYOUTS: dict[str, Layout] = {
@@ -46,5 +47,6 @@ LAYOUTS: dict[str, Layout] = {
         ADE20K_PANOPTIC,
         HQSEG,
         FOLDERS,
+        UNLABELLED,
     )
 }
