@@ -21,8 +21,10 @@ from orchestrator.data.frames import class_map
 from orchestrator.data.order import eval_batches
 from orchestrator.data.reader import DataSplit
 from orchestrator.engine import Engine, NotFinite
+from orchestrator.errors import UserError
 
 ANSWER, AGREEMENT, CONFIDENT = "class", "pseudo", "confident"
+CHOICE = "choice"  #: the metric that a panorama's trial is chosen by
 
 
 @dataclass
@@ -129,4 +131,12 @@ def _scores(parts: Iterable[_Counts], model: Sequence[str], names: Sequence[str]
         if name == CONFIDENT and (asked := sum(p.asked for p in parts)):
             found["confident_accuracy"] = scores["pixel_accuracy"]
             found["confident_share"] = sum(p.kept for p in parts) / asked
-    return {name: value for name, value in found.items() if not math.isnan(value)}
+    found = {name: value for name, value in found.items() if not math.isnan(value)}
+    if AGREEMENT in parts[0].tallies:
+        found[CHOICE] = found.get("class_miou", found.get(f"{AGREEMENT}_miou", math.nan))
+        if math.isnan(found[CHOICE]):
+            raise UserError(
+                "nothing to choose by: the held-out images have no labels, and in none of them SAM found an instance "
+                "that the assistant is sure of; lower method.predicted_iou and method.stability"
+            )
+    return found

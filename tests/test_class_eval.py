@@ -58,6 +58,7 @@ def test_a_perfect_answer(tmp_path: Path) -> None:
     assert found["class_miou"] == found["class_biou"] == found["pixel_accuracy"] == found["class_miou[car]"] == 1
     assert {"ensemble_miou", "assistant_miou", "confident_share", "pseudo_miou"} <= found.keys()
     assert all(0 <= value <= 1 for value in found.values())
+    assert found["choice"] == 1, "there are labels to choose by"
 
 
 def test_a_class_that_the_model_lacks_is_reported_apart(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_images_without_labels_have_an_agreement_alone(tmp_path: Path) -> None:
     engine = engine_of(tmp_path)
     split = open_dataset(Storage(str(tmp_path / "data")), "densepass").split("train")
     found = evaluate_classes(engine, split, CLASSES, True, False)
-    assert found.keys() == {"pseudo_miou"}
+    assert found.keys() == {"pseudo_miou", "choice"} and found["choice"] == found["pseudo_miou"]
 
 
 def test_fillers_of_the_last_batch_count_nowhere(tmp_path: Path) -> None:

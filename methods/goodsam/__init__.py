@@ -48,6 +48,8 @@ from methods.parts.distributed import global_mean
 from methods.parts.labeller import Judged, Labeller, Offline, Part, Teacher, mean_cross_entropy, scaled
 from methods.parts.segformer import SIZES, START
 
+AGREED_THETA = 0.6  #: of the pseudo labels that trials are chosen by, whatever they are trained with
+
 
 @dataclass(frozen=True)
 class Options:
@@ -306,10 +308,10 @@ class GoodSam(Labeller):
         }
 
     def agreement(self, batch: Batch, logits: Tensor) -> Judged:
-        """The student in each window, and E of the assistant as it first was: the same goal for all trials."""
+        """The student in each window, and E_H of the assistant as it first was: the same goal for all trials."""
         windows = self.windows(*batch.image.shape[-2:])
         first = self._on_windows(self.first_assistant, normalise(self.sam, batch.image))
-        goal = fusion.fuse(first, batch.offline["instances"], fusion.Rule(0)).ensemble
+        goal = fusion.fuse(first, batch.offline["instances"], fusion.Rule(AGREED_THETA)).confident
         return Judged(windows.crop(logits.argmax(1)[:, None])[:, :, 0], goal)
 
 

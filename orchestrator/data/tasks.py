@@ -55,8 +55,8 @@ TASKS = {
         Task("promptable", ("box_iou", "point_iou", "ranking"), "box_iou", "max", prompted=True, coding="layers"),
         Task("parts", OBJECTS.metrics, OBJECTS.objective, OBJECTS.mode, coding="classes", per_object=True),
         Task("semantic", _CLASSES, "class_miou", "max", coding="classes", by_class=True),
-        # what it is chosen by needs no label: their training images have none
-        Task("panorama", ("pseudo_miou", *_CLASSES), "pseudo_miou", "max", coding="classes", by_class=True, wraps=True),
+        # their training images have no labels
+        Task("panorama", ("choice", *_CLASSES), "choice", "max", coding="classes", by_class=True, wraps=True),
         Task("instances", OBJECTS.metrics, OBJECTS.objective, OBJECTS.mode, coding="instances", per_object=True),
         _later("referring", "instances"),
         _later("panoptic", "panoptic"),
