@@ -147,8 +147,13 @@ class Method(nn.Module, ABC):
         return self.forward(batch)["logits"]
 
     @classmethod
-    def defaults(cls, small: bool) -> dict[str, Any]:
-        """Dotted settings that it starts from where the user says nothing; ``small``: beside vit_t, without a GPU."""
+    def defaults(cls, small: bool, weights: bool = False) -> dict[str, Any]:
+        """Dotted settings that it starts from where the user says nothing.
+
+        Args:
+            small: beside vit_t, on a machine without a GPU.
+            weights: the user gave weights of the method's own networks.
+        """
         return {}
 
     def rates(self) -> dict[str, float]:

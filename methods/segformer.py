@@ -47,9 +47,9 @@ class SegFormerBaseline(Labeller):
     tasks = frozenset({"semantic"})
 
     @classmethod
-    def defaults(cls, small: bool) -> dict[str, Any]:
+    def defaults(cls, small: bool, weights: bool = False) -> dict[str, Any]:
         """SegFormer's own rate from trained weights (6e-5); from random ones, and small, what serves two cores."""
-        if small:
+        if small and not weights:
             return {"method.size": "t", "train.lr": 2e-3, "train.schedule": "steps", "train.epochs": 40}
         return {"train.lr": 6e-5, "train.schedule": "steps"}
 

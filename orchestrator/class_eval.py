@@ -134,7 +134,9 @@ def _scores(parts: Iterable[_Counts], model: Sequence[str], names: Sequence[str]
     found = {name: value for name, value in found.items() if not math.isnan(value)}
     if AGREEMENT in parts[0].tallies:
         found[CHOICE] = found.get("class_miou", found.get(f"{AGREEMENT}_miou", math.nan))
-        if math.isnan(found[CHOICE]):
+        if math.isnan(found[CHOICE]) and all_of_it:
+            del found[CHOICE]  # of a test nothing is chosen
+        elif math.isnan(found[CHOICE]):
             raise UserError(
                 "nothing to choose by: the held-out images have no labels, and in none of them SAM found an instance "
                 "that the assistant is sure of; lower method.predicted_iou and method.stability"

@@ -74,7 +74,7 @@ class Engine:
         self.method = method.to(device)
         self.apart = apart  #: where objects are prompted for one by one
         self.side = int(method.sam.image_encoder.img_size)
-        self.frame = method.frame(*train.size(0)) if isinstance(method, Labeller) else None
+        self.frame = method.frame(*train.first_size()) if isinstance(method, Labeller) else None
         self.offline: Shelf | None = None  #: what is computed of every image before training
         self.dtype = pick_precision(settings.train.precision, device)
         self._trained = trained = [p for p in method.parameters() if p.requires_grad]
@@ -252,7 +252,7 @@ class Engine:
             apart=self.apart,
             embeddings=self.embeddings,
             frame=self.frame,
-            offline=self.offline.parts(split.name) if self.offline else None,
+            offline=self.offline.reader(split.name, train) if self.offline else None,
         )
 
     def _batch_size(self, order: np.ndarray, step: int) -> int:

@@ -28,7 +28,7 @@ from orchestrator.engine import Engine, OnStep, Position, reset_peak_memory
 from orchestrator.errors import UserError, unknown
 from orchestrator.metrics import MASK_METRICS, OBJECT_METRICS
 from orchestrator.object_scores import VALIDATION, VALIDATION_REPEATS, evaluate_objects
-from orchestrator.offline.stage import Shelf, stage_of
+from orchestrator.offline.stage import Shelf, stages_of
 from orchestrator.patience import patiently
 from orchestrator.prompted import evaluate_prompts
 from orchestrator.provenance import origin
@@ -121,8 +121,8 @@ def run_job(
         learn(method, lesson, ranks, device, run_job, on_step)
     engine = Engine(settings, method, train, device, ranks, around)
     engine.on_step, engine.on_notice = on_step, on_notice
-    if stage := stage_of(Storage(job.data), method, settings.backbone.name, dataset):
-        engine.offline = Shelf(stage, device, settings.data.threads, Told(on_step))
+    if stages := stages_of(Storage(job.data), method, settings.backbone.name, dataset):
+        engine.offline = Shelf(stages, device, settings.data.threads, lambda: Told(on_step))
     best = _Best(task)
     if job.storage and not task.prompted:
         measured = [val] if job.until else [val, dataset.split("test")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from methods import registry
 from methods.backbone.build import SIZES
 from methods.parts.labeller import Labeller
 from orchestrator.build import check_method, starts_random
+from orchestrator.class_names import matched
 from orchestrator.config import Settings, make_settings
 from orchestrator.data import catalogue
 from orchestrator.data.ingest import ingest
@@ -26,7 +27,7 @@ from orchestrator.data.writer import check_name
 from orchestrator.errors import UserError, unknown
 from orchestrator.job import apart, check_objects, selection_splits
 from orchestrator.storage import Storage
-from orchestrator.teacher import lesson_of
+from orchestrator.teacher import Lesson, lesson_of, model_classes
 
 #: Where stand-ins lie under DATA, and how many pictures they have.
 STAND_IN_FOLDER = "stand-in"
@@ -100,7 +101,7 @@ def make_plan(
     around = apart(task, settings, classes, layout)
     settings = with_defaults(settings, task, changes)
     if opened:
-        find_teacher(settings, root, storage, note)
+        find_teacher(settings, root, storage, note, dry)
         _check_data(opened, settings, around, fetch=not dry)
     storage.check_writable()
     return Plan(
@@ -183,7 +184,8 @@ def with_defaults(settings: Settings, task: Task, changes: Mapping[str, Any]) ->
         defaults["method.mask_loss"] = task.loss
     if task.per_object:
         defaults["prompts.kind"] = settings.prompts.judged_by
-    defaults |= kind.defaults(small=not SIZES[settings.backbone.name].official)
+    weights = any(name.startswith("method.") and name.endswith("weights") for name in changes)
+    defaults |= kind.defaults(not SIZES[settings.backbone.name].official, weights)
     return settings.replace({k: v for k, v in defaults.items() if k not in changes})
 
 
@@ -198,16 +200,36 @@ def find_data(dataset: str, data: Storage, note: Note = lambda text: None) -> tu
     return root, open_dataset(root, dataset)
 
 
-def find_teacher(settings: Settings, root: Storage, storage: Storage, note: Note = lambda text: None) -> None:
+def find_teacher(
+    settings: Settings, root: Storage, storage: Storage, note: Note = lambda text: None, dry: bool = False
+) -> None:
     """Whether what a method learns from is there, beside its data set; beside a stand-in it is drawn, too."""
     kind = registry.load(settings.method)
     wanted = kind.teacher(settings.method_options) if issubclass(kind, Labeller) else None
     if wanted and root.name == STAND_IN_FOLDER and load_drawn(root, wanted.dataset) is None:
         entry = catalogue.CATALOGUE.get(wanted.dataset)
         if entry and official.is_drawn(entry.layout, entry.task):
+            if dry:
+                return
             note(f"drawing stand-in pictures for {wanted.dataset}, which the teacher learns from")
             make_stand_in(wanted.dataset, root)
-    lesson_of(settings, root, storage)
+    lesson = lesson_of(settings, root, storage)
+    if issubclass(kind, Labeller):
+        _check_classes(settings, open_dataset(root, settings.dataset).manifest.classes, lesson, note)
+
+
+def _check_classes(settings: Settings, of_data: Sequence[str], lesson: Lesson | None, note: Note) -> None:
+    """Say which classes of a data set the model will not name; raise UserError where it names none."""
+    model = model_classes(settings, of_data, lesson)
+    lacking = [name for name, k in zip(of_data, matched(of_data, model), strict=True) if k == len(model)]
+    if not lacking:
+        return
+    if len(lacking) == len(of_data):
+        raise UserError(
+            f"METHOD={settings.method} DATASET={settings.dataset}: the model would name none of its classes "
+            f"({', '.join(of_data[:4])}, ...); choose another method.source, or other weights"
+        )
+    note(f"of {settings.dataset}'s {len(of_data)} classes the model names all but: {', '.join(lacking)}")
 
 
 def is_to_be_drawn(dataset: str, data: Storage) -> bool:

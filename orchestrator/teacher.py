@@ -70,8 +70,8 @@ def lesson_of(settings: Settings, data: Storage, storage: Storage) -> Lesson | N
     if manifest is None:
         raise UserError(
             f"method '{settings.method}' learns from a {wanted.method} trained on '{wanted.dataset}', which is not "
-            f"ingested under {data.uri}: samsweep ingest {wanted.dataset} --source DIR, or name another one with "
-            "method.source, or give weights with method.assistant_weights"
+            f"ingested under {data.uri}, beside '{settings.dataset}' (real learns from real, a stand-in from a "
+            "stand-in): ingest both with samsweep ingest, name another method.source, or give method.assistant_weights"
         )
     if manifest.task != TASK:
         raise UserError(
@@ -95,10 +95,15 @@ def learn(
 ) -> None:
     """Start a method from its teacher, which the first rank trains where nobody has."""
     assert isinstance(method, Labeller)
-    if ranks.first:
-        with alone():
-            ensure_taught(lesson, device, work, on_step)
-    ranks.gather(None)
+    trouble = ""
+    if ranks.first and not lesson.done():
+        try:
+            with alone():
+                ensure_taught(lesson, device, work, lambda epoch, step, steps: on_step(0, step, steps))
+        except (UserError, OSError) as error:
+            trouble = str(error) or type(error).__name__
+    if trouble := ranks.gather(trouble)[0]:
+        raise UserError(trouble)
     method.learn_from(lesson.weights())
 
 
@@ -120,6 +125,7 @@ def ensure_taught(
 
 
 def _train(lesson: Lesson, device: torch.device, work: Callable[..., None], on_step: OnStep) -> None:
+    from orchestrator.engine import NotFinite
     from orchestrator.job import STATE_FILE, Job
 
     last: dict[str, Any] = {}
@@ -129,7 +135,10 @@ def _train(lesson: Lesson, device: torch.device, work: Callable[..., None], on_s
         return True
 
     job: Job = Job(lesson.settings.flat(), lesson.data.uri, lesson.folder.uri, lesson.fingerprint)
-    work(job, Ranks(), device, report, on_step)
+    try:
+        work(job, Ranks(), device, report, on_step)
+    except NotFinite as error:
+        raise UserError(f"the assistant on '{lesson.settings.dataset}': {error} (here method.source_lr)") from error
     about = {
         "settings": job.settings,
         "classes": lesson.classes,

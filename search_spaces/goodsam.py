@@ -13,14 +13,14 @@ from optuna import Trial
 
 from search_spaces import suggest_rates
 
-WINDOWS = [0.75, 1.0]  #: of the panorama's height
+WINDOWS = {"goodsam": [0.0, 0.75], "plusplus": [0.0, 0.6]}  #: of the panorama's height; 0: the variant's own
 STRIDES = [0.5, 0.75]  #: of a window
 
 
 def space(trial: Trial, settings: Mapping[str, Any]) -> None:
     suggest_rates(trial, settings, 1e-5, 5e-3)
     trial.suggest_float("method.assistant_rate", 0.01, 1.0, log=True)
-    trial.suggest_categorical("method.window", WINDOWS)
+    trial.suggest_categorical("method.window", WINDOWS[settings["method.variant"]])
     trial.suggest_categorical("method.stride", STRIDES)
     plus = settings["method.variant"] == "plusplus"
     if settings["method.levels"] == "mean" or (plus and settings["method.levels"] == "auto"):

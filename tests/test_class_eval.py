@@ -17,7 +17,7 @@ from orchestrator.class_names import matched
 from orchestrator.config import make_settings
 from orchestrator.data.reader import open_dataset
 from orchestrator.engine import Engine
-from orchestrator.offline.stage import Shelf, stage_of
+from orchestrator.offline.stage import Shelf, stages_of
 from orchestrator.ranks import Ranks
 from orchestrator.storage import Storage
 
@@ -32,9 +32,7 @@ def engine_of(tmp_path: Path, classes: tuple[str, ...] = CLASSES) -> Engine:
     settings = make_settings("goodsam", "densepass", told)
     dataset = open_dataset(data, "densepass")
     engine = Engine(settings, build_method(settings, classes), dataset.split("train"), CPU, Ranks())
-    stage = stage_of(data, engine.method, "vit_t", dataset)
-    assert stage
-    engine.offline = Shelf(stage, CPU, 1, lambda done, of: None)
+    engine.offline = Shelf(stages_of(data, engine.method, "vit_t", dataset), CPU, 1, lambda: lambda done, of: None)
     return engine
 
 

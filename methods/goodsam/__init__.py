@@ -21,6 +21,12 @@ are not known.
 
 No gradient reaches a target. What is measured is the student alone, on the whole panorama.
 
+Further readings of ours that no option changes: CE with E_H is a mean over its own pixels, so that a sure one weighs
+more than twice where few are sure; S_TA^w is the class of the windows' mean probabilities; B_ref takes SAM's edges of
+both windows, as they were computed for each, and L_bd is held against it one pixel wider; an edge of the student is how
+much a class's probability rises within a pixel; area levels are quantiles of one panorama's instances, and their means
+its own; pairs of windows are right and lower neighbours; BEv2 of GoodSAM++, whose insides are not known, is BE.
+
 GoodSAM++: windows slide vertically, too; the pixels of an instance count by the assistant's confidence; an instance is
 sure where its largest share is at least the mean of its area level (small, medium, large).
 """
@@ -45,7 +51,7 @@ from methods.goodsam.windows import Windows, shared
 from methods.parts import segformer
 from methods.parts.automatic import Sieve, automatic_masks, contours
 from methods.parts.distributed import global_mean
-from methods.parts.labeller import Judged, Labeller, Offline, Part, Teacher, mean_cross_entropy, scaled
+from methods.parts.labeller import REFERENCE, Judged, Labeller, Offline, Part, Teacher, mean_cross_entropy, scaled
 from methods.parts.segformer import SIZES, START
 
 AGREED_THETA = 0.6  #: of the pseudo labels that trials are chosen by, whatever they are trained with
@@ -64,9 +70,11 @@ class Options:
         "trained", "both, without weights: those that ship with size t (other sizes have none), or random", START
     )
     student_start: str = option(
-        "weights", "the student starts from weights (ImageNet's in the sister project), or from what the assistant "
-        "learned from pinhole images, where both are of one size", ("weights", "assistant"),
-    )  # fmt: skip
+        "auto",
+        "the student starts from weights (ImageNet's in the sister project), or from what the assistant learned from "
+        "pinhole images; auto: the latter where both are of one size and no weights are given (inferred)",
+        ("auto", "weights", "assistant"),
+    )
     assistant: str = option("b5", "SegFormer's size; the paper's is almost surely b5", tuple(SIZES))
     assistant_weights: str | None = option(
         None, "folder of a SegFormer trained on pinhole images (nvidia/segformer-b5-finetuned-cityscapes-1024-1024); "
@@ -81,7 +89,10 @@ class Options:
     source_width: int = option(0, "of those images in pixels, as segformer's `width`", at_least=0)
     source_seed: int = option(0, "seed of that", at_least=0)
     width: int = option(0, "of a panorama in pixels: wider ones are scaled down; 0: as they are", at_least=0)
-    window: float = option(1.0, "a window's height, of the panorama's (inferred: all of it)", more_than=0, at_most=1)
+    window: float = option(
+        0.0, "a window's height, of the panorama's; 0: all of it, three quarters with plusplus (inferred)",
+        at_least=0, at_most=1,
+    )  # fmt: skip
     window_aspect: float = option(1.0, "a window's width, of its height (inferred: a square)", more_than=0)
     stride: float = option(0.5, "from window to window, of its width (inferred: a half)", more_than=0, at_most=1)
     theta: float = option(0.6, "share of the largest class below which an instance is unsure (inferred: 0.5 to 0.8)",
@@ -123,12 +134,13 @@ class GoodSam(Labeller):
     augment = "none"
 
     @classmethod
-    def defaults(cls, small: bool) -> dict[str, Any]:
-        """The sister project's rate (6e-5, from ImageNet's weights); small: from random ones, on two cores."""
+    def defaults(cls, small: bool, weights: bool = False) -> dict[str, Any]:
+        """The sister project's rate (6e-5) with weights or beside official SAM; else what serves two cores."""
+        published = {"train.lr": 6e-5, "train.schedule": "steps"}
         if not small:
-            return {"train.lr": 6e-5, "train.schedule": "steps"}
+            return published
         sieve = {"method.points": 8, "method.predicted_iou": 0.6, "method.stability": 0.8}
-        sizes = {"method.student": "t", "method.assistant": "t", "method.student_start": "assistant"}
+        sizes = {"method.student": "t", "method.assistant": "t"}
         source = {"method.source_epochs": 8, "method.source_lr": 2e-3}
         rates = {
             "train.lr": 5e-4,
@@ -137,11 +149,15 @@ class GoodSam(Labeller):
             "train.batch": 4,
             "train.epochs": 6,
         }
+        if weights:
+            return {**sieve, **published}
         return {**sieve, **sizes, **source, **rates}
 
     def __init__(self, sam: Sam, options: Any = None, classes: Sequence[str] = ("ground", "object")) -> None:
         super().__init__(sam, options, classes)
         o, count = self.options, len(self.classes)
+        if o.variant == "plusplus" and o.window == 1:
+            raise ValueError("method.window=1: windows of plusplus slide vertically, too; give less than 1, or 0")
         if o.small > o.large:
             raise ValueError(f"method.small={o.small}: above method.large={o.large}")
         if o.student_start == "assistant" and (o.student != o.assistant or o.student_weights):
@@ -151,8 +167,8 @@ class GoodSam(Labeller):
             )
         start = segformer.start_of(o.student, o.student_weights, o.start)
         self.student = segformer.SegFormer(o.student, count, start)
-        self.assistant = segformer.SegFormer(o.assistant, count, o.assistant_weights)
-        if o.student_start == "assistant" and o.assistant_weights:
+        self.assistant = segformer.SegFormer(o.assistant, count, o.assistant_weights, whole=True)
+        if self.starts_as_assistant and o.assistant_weights:
             self.student.load_state_dict(self.assistant.state_dict())
         self.first_assistant = copy.deepcopy(self.assistant).requires_grad_(False)  #: as it was before it learned here
         if o.w_cc == o.w_t_ta == 0:
@@ -184,9 +200,16 @@ class GoodSam(Labeller):
 
     def learn_from(self, weights: Mapping[str, Tensor]) -> None:
         net = {name.removeprefix("net."): tensor for name, tensor in weights.items()}
-        student = (self.student,) if self.options.student_start == "assistant" else ()
+        student = (self.student,) if self.starts_as_assistant else ()
         for own in (self.assistant, self.first_assistant, *student):
-            own.load_state_dict(net, strict=False)
+            own.load_state_dict(net)
+
+    @property
+    def starts_as_assistant(self) -> bool:
+        """Whether the student starts from what the assistant learned from pinhole images."""
+        o = self.options
+        alike = o.student == o.assistant and not o.student_weights
+        return bool(o.student_start == "assistant" or (o.student_start == "auto" and alike))
 
     def frame(self, height: int, width: int) -> tuple[int, int]:
         return scaled(height, width, self.options.width)
@@ -197,7 +220,8 @@ class GoodSam(Labeller):
     def windows(self, height: int, width: int) -> Windows:
         """The windows of a panorama of this size."""
         o = self.options
-        return Windows.of(height, width, o.window, o.window_aspect, o.stride, o.variant == "plusplus")
+        plus = o.variant == "plusplus"
+        return Windows.of(height, width, o.window or (0.75 if plus else 1.0), o.window_aspect, o.stride, plus)
 
     @property
     def rule(self) -> fusion.Rule:
@@ -210,8 +234,14 @@ class GoodSam(Labeller):
 
     def offline(self, height: int, width: int) -> Offline:
         """SAM's instances (NxhxW, 255 = none) and edges (bits of NxhxW) of each window."""
-        windows = self.windows(height, width)
-        sieve = self._sieve(windows.h / height)
+        return self._of_windows(self.windows(height, width))
+
+    def reference(self, height: int, width: int) -> Offline:
+        """The same of the windows that all trials are chosen by, whatever they are trained with."""
+        return self._of_windows(_agreed(height, width))
+
+    def _of_windows(self, windows: Windows) -> Offline:
+        sieve = self._sieve(windows.h / windows.height)
         shape = len(windows), windows.h, windows.w
         key = {"windows": [windows.h, windows.w, *windows.tops, *windows.lefts], "sieve": vars(sieve), "version": 1}
         parts = {"instances": Part(shape), "edges": Part((*shape[:2], -(-windows.w // 8)))}
@@ -238,10 +268,10 @@ class GoodSam(Labeller):
             prediction["assistant"] = self._on_windows(self.assistant, image)
         return prediction
 
-    def _on_windows(self, net: segformer.SegFormer, image: Tensor) -> Tensor:
+    def _on_windows(self, net: segformer.SegFormer, image: Tensor, windows: Windows | None = None) -> Tensor:
         """Logits BxNxCxhxw of a network that sees one window at a time."""
-        windows = self.windows(*image.shape[-2:]).crop(image)
-        return net(windows.flatten(0, 1)).unflatten(0, windows.shape[:2]).float()
+        cut = (windows or self.windows(*image.shape[-2:])).crop(image)
+        return net(cut.flatten(0, 1)).unflatten(0, cut.shape[:2]).float()
 
     def loss(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
         o, windows = self.options, self.windows(*batch.image.shape[-2:])
@@ -309,10 +339,15 @@ class GoodSam(Labeller):
 
     def agreement(self, batch: Batch, logits: Tensor) -> Judged:
         """The student in each window, and E_H of the assistant as it first was: the same goal for all trials."""
-        windows = self.windows(*batch.image.shape[-2:])
-        first = self._on_windows(self.first_assistant, normalise(self.sam, batch.image))
-        goal = fusion.fuse(first, batch.offline["instances"], fusion.Rule(AGREED_THETA)).confident
+        windows = _agreed(*batch.image.shape[-2:])
+        first = self._on_windows(self.first_assistant, normalise(self.sam, batch.image), windows)
+        goal = fusion.fuse(first, batch.offline[f"{REFERENCE}instances"], fusion.Rule(AGREED_THETA)).confident
         return Judged(windows.crop(logits.argmax(1)[:, None])[:, :, 0], goal)
+
+
+def _agreed(height: int, width: int) -> Windows:
+    """Squares of a panorama's height, half overlapping."""
+    return Windows.of(height, width, size=1.0, aspect=1.0, stride=0.5, rows=False)
 
 
 def _twice(logits: Tensor, fused: fusion.Fused) -> Tensor:

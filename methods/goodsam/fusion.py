@@ -100,7 +100,7 @@ def _level_means(share: Tensor, areas: Tensor, cuts: tuple[float, float]) -> Ten
             continue
         sizes = areas[b][there].double()
         edges = torch.quantile(sizes, torch.tensor(cuts, dtype=sizes.dtype, device=sizes.device))
-        level = torch.bucketize(areas[b].double(), edges)
+        level = torch.bucketize(areas[b].double().contiguous(), edges)
         for k in range(len(cuts) + 1):
             at = there & (level == k)
             if at.any():

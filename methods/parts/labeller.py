@@ -16,6 +16,7 @@ from torch import Tensor
 
 from methods.base import Batch, Method, Prediction
 
+REFERENCE = "reference_"
 VOID = 255  #: a pixel of no class
 
 
@@ -85,6 +86,10 @@ class Labeller(Method):
 
     def offline(self, height: int, width: int) -> Offline | None:
         """What is to be computed of every image of this input size before it trains."""
+        return None
+
+    def reference(self, height: int, width: int) -> Offline | None:
+        """What ``agreement`` is told by, the same for all trials; in a batch its names begin with ``REFERENCE``."""
         return None
 
     def pseudo_labels(self, batch: Batch) -> dict[str, Judged]:

@@ -99,7 +99,8 @@ def seeds(a: argparse.Namespace) -> int:
     check_local(a, plan.settings.train.workers)
     check_alone(plan.run, plan.name)
     if a.local or not wanted.missing():
-        prepare_here(plan)
+        if wanted.missing():
+            prepare_here(plan)
         done = _run_here(a, wanted)
     else:
         advice = f"; go on with: {_advice(a, wanted)}"

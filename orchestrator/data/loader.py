@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +25,7 @@ from orchestrator.data.pixels import place, resize
 from orchestrator.data.prefetch import fetched_ahead
 from orchestrator.data.reader import DataSplit, Sample
 from orchestrator.data.view import random_view
-from orchestrator.embeddings.store import Embeddings, Parts, Stored
+from orchestrator.embeddings.store import Embeddings, Stored
 from orchestrator.errors import UserError
 
 _OBJECTS = 3  #: the stream of random numbers that objects are drawn by
@@ -64,7 +64,8 @@ class Loader:
     With ``embeddings`` no image is decoded: a batch has what is stored of it, and threads read that.
 
     With a ``frame`` (height, width) images keep their shape, and ``mask`` is a map of classes; ``augment`` is nothing,
-    the flip, or ``crop`` (``frames.crop_frame``). ``offline``: what is stored beside them, which nothing may move.
+    the flip, or ``crop`` (``frames.crop_frame``). ``offline``: what is stored of each row of the whole
+    split, which nothing may move.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Loader:
         apart: Apart | None = None,
         embeddings: Embeddings | None = None,
         frame: Frame | None = None,
-        offline: Parts | None = None,
+        offline: Callable[[int], dict[str, Tensor]] | None = None,
     ) -> None:
         if resize not in ("stretch", "pad"):
             raise ValueError(f"resize '{resize}': stretch or pad")
@@ -169,7 +170,7 @@ class Loader:
         else:
             flip = self.train and self.augment == "flip" and flips(seed)
             image, mask = fit_frame(sample.image, labels, frame, flip)
-        stored = self.offline.tensors(self.split.name, self.split.source_row(row)) if self.offline else {}
+        stored = self.offline(self.split.source_row(row)) if self.offline else {}
         height, width = sample.image.shape[:2]
         return _Ready(image, mask, frame, (height, width), row, seed, offline=stored)
 

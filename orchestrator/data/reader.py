@@ -115,10 +115,9 @@ class DataSplit:
         """The groups of all rows, in order; '' where there is none."""
         return self._column("group")
 
-    def size(self, i: int) -> tuple[int, int]:
-        """Height and width of image ``i`` in pixels."""
-        shard, row = self._at(i)
-        entry = shard.row(row, ("height", "width"))
+    def first_size(self) -> tuple[int, int]:
+        """Height and width in pixels of the first image of the whole split, whatever this view shows of it."""
+        entry = self.open_shard(0).row(0, ("height", "width"))
         return entry["height"], entry["width"]
 
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> DataSplit:

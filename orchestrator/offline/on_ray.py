@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import ray
@@ -16,7 +17,7 @@ from orchestrator.cores import rank_threads
 from orchestrator.data.schema import first_line
 from orchestrator.errors import UserError
 from orchestrator.mailbox import open_mailbox
-from orchestrator.offline.prepare import STAGE, TEACHER, Told, needs_something, open_stage, teach
+from orchestrator.offline.prepare import STAGE, TEACHER, Told, fill_stages, needs_something, open_stages, teach
 from orchestrator.plan import Plan
 from orchestrator.storage import Storage
 from orchestrator.teacher import lesson_of
@@ -74,16 +75,15 @@ def _teach(flat: dict[str, Any], data: str, storage: str, mailbox: Any) -> None:
 
 
 def _missing(flat: dict[str, Any], data: str, storage: str) -> tuple[int, int]:
-    """Images that the offline stage still lacks, and the shards that it has in all."""
-    stage = open_stage(_begun(flat), Storage(data))
-    return (stage.missing(), len(stage.parts.units)) if stage else (0, 0)
+    """Images that the offline stages still lack, and the shards that they have in all."""
+    stages = open_stages(_begun(flat), Storage(data))
+    return sum(stage.missing() for stage in stages), sum(len(stage.parts.units) for stage in stages)
 
 
 def _fill(flat: dict[str, Any], data: str, storage: str, name: str, mailbox: Any) -> None:
     settings, letters = _begun(flat), _Letters(mailbox, name)
-    stage = open_stage(settings, Storage(data))
-    assert stage
-    stage.fill(pick_device(), settings.data.threads, lambda done, of: letters(name, done, of))
+    told = partial(letters, name)
+    fill_stages(open_stages(settings, Storage(data)), pick_device(), settings.data.threads, told)
 
 
 def _begun(flat: dict[str, Any]) -> Settings:

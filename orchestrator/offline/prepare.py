@@ -5,7 +5,7 @@ Both are kept for all trials, and both are safe to begin twice: whoever comes se
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -14,10 +14,11 @@ from methods.parts.labeller import Labeller
 from orchestrator.build import build_method, pick_device
 from orchestrator.config import Settings
 from orchestrator.data.reader import open_dataset
+from orchestrator.embeddings.fill import Progress
 from orchestrator.job import run_job
-from orchestrator.offline.stage import Stage, stage_of
+from orchestrator.offline.stage import Stage, stages_of
 from orchestrator.storage import Storage
-from orchestrator.teacher import Lesson, ensure_taught, lesson_of
+from orchestrator.teacher import Lesson, ensure_taught, lesson_of, model_classes
 
 TEACHER, STAGE = "teacher", "images through SAM"  #: what progress is told of
 
@@ -32,9 +33,12 @@ def needs_something(settings: Settings) -> bool:
     )
 
 
-def open_stage(settings: Settings, data: Storage) -> Stage | None:
-    """A method's offline stage on its data set."""
-    return stage_of(data, build_method(settings), settings.backbone.name, open_dataset(data, settings.dataset))
+def open_stages(settings: Settings, data: Storage) -> list[Stage]:
+    """A method's offline stages on its data set, each once."""
+    dataset = open_dataset(data, settings.dataset)
+    method = build_method(settings, model_classes(settings, dataset.manifest.classes, None))  # SAM alone counts
+    found = stages_of(data, method, settings.backbone.name, dataset)
+    return list({stage.parts.folder.uri: stage for stage in found.values()}.values())
 
 
 def prepare(settings: Settings, data: Storage, storage: Storage, told: Told = lambda what, done, of: None) -> None:
@@ -44,8 +48,16 @@ def prepare(settings: Settings, data: Storage, storage: Storage, told: Told = la
     device = pick_device()
     if (lesson := lesson_of(settings, data, storage)) and not lesson.done():
         teach(lesson, device, told)
-    if (stage := open_stage(settings, data)) and stage.missing():
-        stage.fill(device, settings.data.threads, lambda done, of: told(STAGE, done, of))
+    fill_stages(open_stages(settings, data), device, settings.data.threads, lambda done, of: told(STAGE, done, of))
+
+
+def fill_stages(stages: Sequence[Stage], device: torch.device, threads: int, told: Progress) -> None:
+    """Fill all that lack something, one after another."""
+    before, whole = 0, sum(stage.images for stage in stages)
+    for stage in stages:
+        if stage.missing():
+            stage.fill(device, threads, lambda done, of, before=before: told(before + done, whole))  # type: ignore[misc]
+        before += stage.images
 
 
 def teach(lesson: Lesson, device: torch.device, told: Told) -> None:

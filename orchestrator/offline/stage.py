@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from methods.backbone.build import fingerprint
 from methods.base import Method
-from methods.parts.labeller import Labeller, Offline
+from methods.parts.labeller import REFERENCE, Labeller, Offline
 from orchestrator.data.frames import Frame
 from orchestrator.data.loader import Loader
 from orchestrator.data.reader import Dataset
@@ -112,31 +113,56 @@ class Stage:
 
 
 class Shelf:
-    """A stage for whoever trains: each split of it is filled when it is first asked for."""
+    """A method's stages for whoever trains: each split of them is filled when it is first asked for."""
 
-    def __init__(self, stage: Stage, device: torch.device, threads: int, told: Progress) -> None:
-        self._stage, self._device, self._threads, self._told = stage, device, threads, told
-        self._filled: dict[str, Parts] = {}
+    def __init__(
+        self, stages: Mapping[str, Stage], device: torch.device, threads: int, told: Callable[[], Progress]
+    ) -> None:
+        self._stages, self._device, self._threads, self._told = stages, device, threads, told
+        self._filled: dict[tuple[str, str], Parts] = {}
 
-    def parts(self, split: str) -> Parts:
-        """What is stored of a split. Raises UserError where it cannot be."""
-        if split not in self._filled:
-            self._filled[split] = self._stage.of(split).fill(self._device, self._threads, self._told)
-        return self._filled[split]
+    def reader(self, split: str, training: bool) -> Callable[[int], dict[str, Tensor]]:
+        """What gives all that is stored of a row of a whole split; the reference's parts are not for training.
+
+        Raises UserError where it cannot be stored.
+        """
+        wanted = {start: self._parts(start, split) for start in self._stages if not (training and start)}
+
+        def read(row: int) -> dict[str, Tensor]:
+            return {f"{start}{n}": t for start, parts in wanted.items() for n, t in parts.tensors(split, row).items()}
+
+        return read
+
+    def _parts(self, start: str, split: str) -> Parts:
+        stage = self._stages[start]
+        key = stage.parts.folder.uri, split
+        if key not in self._filled:
+            self._filled[key] = stage.of(split).fill(self._device, self._threads, self._told())
+        return self._filled[key]
 
 
-def stage_of(data: Storage, method: Method, backbone: str, dataset: Dataset) -> Stage | None:
-    """What a method wants to know of a data set's images before it trains; None where that is nothing."""
+def stages_of(data: Storage, method: Method, backbone: str, dataset: Dataset) -> dict[str, Stage]:
+    """What a method wants to know of a data set's images before it trains, by how its parts' names begin in a batch."""
     if not isinstance(method, Labeller):
-        return None
+        return {}
     manifest = dataset.manifest
-    first = next(iter(manifest.splits))
-    frame = method.frame(*dataset.split(first).size(0))
-    offline = method.offline(*frame)
-    if offline is None:
-        return None
+    first = "train" if "train" in manifest.splits else next(iter(manifest.splits))
+    frame = method.frame(*dataset.split(first).first_size())
+    wanted = {"": method.offline(*frame), REFERENCE: method.reference(*frame)}
+    weights = fingerprint(method.sam)
+    return {
+        start: _stage(data, method, backbone, dataset, frame, offline, weights)
+        for start, offline in wanted.items()
+        if offline is not None
+    }
+
+
+def _stage(
+    data: Storage, method: Labeller, backbone: str, dataset: Dataset, frame: Frame, offline: Offline, weights: str
+) -> Stage:
+    manifest = dataset.manifest
     settings = json.loads(json.dumps(dict(offline.key)))
-    key = Key(offline.name, settings, backbone, fingerprint(method.sam), frame, manifest.name, manifest.fingerprint)
+    key = Key(offline.name, settings, backbone, weights, frame, manifest.name, manifest.fingerprint)
     forms = {name: Form(part.shape, U8) for name, part in offline.parts.items()}
     units = [
         Unit(split, False, number, tuple(range(start, min(start + ROWS, manifest.rows(split)))))

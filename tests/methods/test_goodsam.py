@@ -194,6 +194,14 @@ def test_an_assistant_without_losses_is_not_trained() -> None:
     assert all(name.startswith("student.") for name in method.trained_names())
 
 
+def test_plusplus_slides_in_two_directions() -> None:
+    method = make_method("goodsam", {"variant": "plusplus"})
+    assert isinstance(method, GoodSam)
+    assert len(method.windows(400, 2048).tops) == 2 and method.windows(400, 2048).h == 300
+    with pytest.raises(ValueError, match="slide vertically, too"):
+        make_method("goodsam", {"variant": "plusplus", "window": 1.0})
+
+
 def test_what_would_learn_nothing_is_an_error() -> None:
     with pytest.raises(ValueError, match="the student would learn nothing"):
         make_method("goodsam", {"w_t_s": 0.0, "w_ta_s": 0.0, "w_bd": 0.0})

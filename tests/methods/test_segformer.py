@@ -29,6 +29,7 @@ def saved(folder: Path, labels: int = 3, pickled: bool = False) -> SegformerForS
     names = dict(enumerate(["road", "sky", "car", "bus"][:labels]))
     net = SegformerForSemanticSegmentation(SegformerConfig(**TINY, id2label=names))
     net.decode_head.batch_norm.running_mean.normal_()
+    net.decode_head.batch_norm.running_var.uniform_(0.5, 2)
     net.save_pretrained(folder)
     if pickled:
         (folder / "model.safetensors").unlink()
@@ -71,10 +72,19 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a SegFormer's"):
         SegFormer("t", 2, str(tmp_path))
     saved(tmp_path)
+    with pytest.raises(ValueError, match="no whole segmenter of 4 classes"):
+        SegFormer("t", 4, str(tmp_path), whole=True)
     with pytest.raises(ValueError, match="another size than b0"):
         SegFormer("b0", 2, str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "segformer", "depths": []}))
+    with pytest.raises(ValueError, match="names 0 classes"):
+        class_names(str(tmp_path))
+    saved(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"x")
     with pytest.raises(ValueError, match="its weights cannot be read"):
+        SegFormer("t", 3, str(tmp_path))
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="no weights in it"):
         SegFormer("t", 3, str(tmp_path))
 
 
@@ -84,5 +94,4 @@ def test_the_head_counts_with_stored_statistics() -> None:
     batch = make_batch(3, side=64)
     alone = batch.map(lambda tensor: tensor[:1])
     torch.testing.assert_close(method(alone)["logits"][0], method(batch)["logits"][0], rtol=1e-4, atol=1e-4)
-    assert not method.net.net.decode_head.batch_norm.training
     assert segformer.SIZES[method.options.size].head == 128

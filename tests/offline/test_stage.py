@@ -14,7 +14,7 @@ from panoramas import save_assistant, write_panoramas
 from methods.goodsam import fusion
 from orchestrator.config import Settings, make_settings
 from orchestrator.data.reader import open_dataset
-from orchestrator.offline.prepare import open_stage, prepare
+from orchestrator.offline.prepare import open_stages, prepare
 from orchestrator.offline.stage import ROOT, Shelf, Stage
 from orchestrator.storage import Storage
 
@@ -40,9 +40,7 @@ def settings_of(assistant: Path, **options: object) -> Settings:
 
 
 def stage(data: Storage, settings: Settings) -> Stage:
-    found = open_stage(settings, data)
-    assert found
-    return found
+    return open_stages(settings, data)[0]
 
 
 def shards(data: Storage) -> dict[str, bytes]:
@@ -77,12 +75,28 @@ def test_what_is_read_is_what_the_method_makes(data: Storage, assistant: Path) -
 
 def test_a_split_is_filled_when_it_is_asked_for(data: Storage, assistant: Path) -> None:
     one = stage(data, settings_of(assistant))
-    shelf = Shelf(one, CPU, 1, lambda done, of: None)
-    shelf.parts("train")
+    told: list[tuple[int, int]] = []
+    shelf = Shelf({"": one, "reference_": one}, CPU, 1, lambda: lambda done, of: told.append((done, of)))
+    assert shelf.reader("train", training=True)(3).keys() == {"instances", "edges"}
     assert one.missing() == 4, "the test images of a trial that is pruned are never looked at"
-    assert shelf.parts("train") is shelf.parts("train")
-    shelf.parts("test")
-    assert one.missing() == 0
+    before = len(told)
+    found = shelf.reader("train", training=False)(3)
+    assert len(told) == before, "what is filled is not looked at again"
+    assert torch.equal(found["instances"], found["reference_instances"])
+    shelf.reader("test", training=False)
+    assert one.missing() == 0 and told[-1] == (4, 4)
+
+
+def test_what_trials_are_chosen_by_is_the_same_for_all_windows(data: Storage, assistant: Path) -> None:
+    first, *rest = open_stages(settings_of(assistant), data)
+    assert not rest, "the default windows are the reference's"
+    other = open_stages(settings_of(assistant, window=0.75), data)
+    plus = open_stages(settings_of(assistant, variant="plusplus"), data)
+    assert [stage.key for stage in (other[1], plus[1])] == [first.key] * 2
+    assert (
+        len(plus[0].parts.forms["instances"].shape) == 3
+        and plus[0].key == open_stages(settings_of(assistant, variant="plusplus", window=0.75), data)[0].key
+    )
 
 
 def test_a_killed_stage_goes_on_and_gives_identical_rows(data: Storage, assistant: Path, tmp_path: Path) -> None:
