@@ -44,7 +44,9 @@ def train(student: str, seed: int, a: argparse.Namespace) -> None:
     words += ["--data", a.data, "--storage", a.storage, "--epochs", str(a.epochs)]
     words += ["--set", f"{STUDENTS[student]} method.source_seed={seed} {a.set}".strip()]
     print(f"$ samsweep {' '.join(words[1:])}", flush=True)
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{name}: {done.stderr}")
 
 
 def test_of(name: str, storage: str) -> dict[str, Any] | None:

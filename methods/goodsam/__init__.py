@@ -139,8 +139,8 @@ class GoodSam(Labeller):
         published = {"train.lr": 6e-5, "train.schedule": "steps"}
         if not small:
             return published
-        sieve = {"method.points": 8, "method.predicted_iou": 0.6, "method.stability": 0.8}
-        sizes = {"method.student": "t", "method.assistant": "t"}
+        sieve = {"method.points": 10, "method.predicted_iou": 0.6, "method.stability": 0.8}
+        sizes = {"method.student": "t", "method.assistant": "t", "method.window_aspect": 1.5}  # as the views' own
         source = {"method.source_epochs": 8, "method.source_lr": 2e-3}
         rates = {
             "train.lr": 5e-4,
@@ -238,7 +238,11 @@ class GoodSam(Labeller):
 
     def reference(self, height: int, width: int) -> Offline:
         """The same of the windows that all trials are chosen by, whatever they are trained with."""
-        return self._of_windows(_agreed(height, width))
+        return self._of_windows(self._agreed(height, width))
+
+    def _agreed(self, height: int, width: int) -> Windows:
+        """Of a panorama's height, half overlapping: whatever `window` and `stride` are."""
+        return Windows.of(height, width, 1.0, self.options.window_aspect, stride=0.5, rows=False)
 
     def _of_windows(self, windows: Windows) -> Offline:
         sieve = self._sieve(windows.h / windows.height)
@@ -339,15 +343,10 @@ class GoodSam(Labeller):
 
     def agreement(self, batch: Batch, logits: Tensor) -> Judged:
         """The student in each window, and E_H of the assistant as it first was: the same goal for all trials."""
-        windows = _agreed(*batch.image.shape[-2:])
+        windows = self._agreed(*batch.image.shape[-2:])
         first = self._on_windows(self.first_assistant, normalise(self.sam, batch.image), windows)
         goal = fusion.fuse(first, batch.offline[f"{REFERENCE}instances"], fusion.Rule(AGREED_THETA)).confident
         return Judged(windows.crop(logits.argmax(1)[:, None])[:, :, 0], goal)
-
-
-def _agreed(height: int, width: int) -> Windows:
-    """Squares of a panorama's height, half overlapping."""
-    return Windows.of(height, width, size=1.0, aspect=1.0, stride=0.5, rows=False)
 
 
 def _twice(logits: Tensor, fused: fusion.Fused) -> Tensor:
