@@ -181,7 +181,7 @@ def run_lanes(
     methods: str,
     screen: io.StringIO,
     lanes: int = 2,
-    prepare: Callable[[str], object] = lambda dataset: None,
+    prepare: Callable[[Cell], object] = lambda cell: None,
 ) -> Outcome:
     """Cells whose commands are ``FAKE``; a method's name says how one goes."""
     monkeypatch.setattr(cells_module, "ENTRY", FAKE)
@@ -203,7 +203,7 @@ def test_a_cell_that_fails_leaves_the_others_alone(monkeypatch: pytest.MonkeyPat
 def test_a_data_set_is_prepared_by_one_cell_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     inside, most = [0], [0]
 
-    def prepare(dataset: str) -> None:
+    def prepare(cell: Cell) -> None:
         inside[0] += 1
         most[0] = max(most[0], inside[0])
         time.sleep(0.2)
@@ -214,8 +214,8 @@ def test_a_data_set_is_prepared_by_one_cell_at_a_time(monkeypatch: pytest.Monkey
 
 
 def test_data_that_cannot_be_prepared_fail_their_cell(monkeypatch: pytest.MonkeyPatch) -> None:
-    def prepare(dataset: str) -> None:
-        raise UserError(f"{dataset}: damaged")
+    def prepare(cell: Cell) -> None:
+        raise UserError(f"{cell.dataset}: damaged")
 
     outcome = run_lanes(monkeypatch, "one", io.StringIO(), prepare=prepare)
     assert outcome.failed == [(Cell("one", "istd"), "istd: damaged")]

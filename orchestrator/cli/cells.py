@@ -48,10 +48,10 @@ class Outcome:
 class Lanes:
     """Cells side by side on the Ray at ``address``, as many as ``shares`` of the trials that fit there at once.
 
-    ``prepare`` sees to it that a data set is there, before the first of its cells: two must not draw it at once.
+    ``prepare`` sees to it that a cell's data are there, before it starts: two must not draw them at once.
     """
 
-    def __init__(self, address: str, shares: Sequence[int], screen: IO[str], prepare: Callable[[str], object]) -> None:
+    def __init__(self, address: str, shares: Sequence[int], screen: IO[str], prepare: Callable[[Cell], object]) -> None:
         self.address, self.lanes, self.prepare = address, len(shares), prepare
         self._one_prepares = threading.Lock()
         self._shares: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -84,7 +84,7 @@ class Lanes:
         began, share = time.monotonic(), self._shares.get()
         try:
             with self._one_prepares:
-                self.prepare(cell.dataset)
+                self.prepare(cell)
             code, told, said = self._sweep(cell, words_of(a, cell, name, share, trials))
             if told.strip():
                 outcome.runs.append(json.loads(told))
@@ -165,7 +165,7 @@ def side_by_side(a: argparse.Namespace, cells: Sequence[Cell], grid: str) -> Ite
     from orchestrator.cli.common import notes
     from orchestrator.cli.run import changes_of
     from orchestrator.config import make_settings
-    from orchestrator.plan import find_data
+    from orchestrator.plan import find_data, find_teacher
     from orchestrator.runtime import Watchdog, quiet, ray_cluster
     from orchestrator.storage import Storage
 
@@ -187,8 +187,12 @@ def side_by_side(a: argparse.Namespace, cells: Sequence[Cell], grid: str) -> Ite
         if dashboard:
             print(f"dashboard: {dashboard}", file=screen)
 
-        def prepare(dataset: str) -> None:
-            find_data(dataset, Storage(a.data), lambda text: print(text, file=screen))
+        def prepare(cell: Cell) -> None:
+            root, _ = find_data(cell.dataset, Storage(a.data), say)
+            find_teacher(make_settings(cell.method, cell.dataset, changes_of(a)), root, storage, say)
+
+        def say(text: str) -> None:
+            print(text, file=screen)
 
         yield Lanes(_address(), [fit // lanes + (lane < fit % lanes) for lane in range(lanes)], screen, prepare)
 

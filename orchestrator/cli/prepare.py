@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.cli.common import add_verb, check_local, console, notes, print_json
 from orchestrator.cli.run import add_run, changes_of, plan_of, ray_session
+from orchestrator.errors import UserError
 
 
 def add_verbs(verbs: Any) -> None:
@@ -25,6 +26,8 @@ def prepare(a: argparse.Namespace) -> None:
     """Make both, or what of them is missing; Ctrl-C and a second call go on."""
     from orchestrator.offline.prepare import needs_something
 
+    if a.name:
+        raise UserError(f"NAME={a.name}: what is prepared belongs to no run; leave it out")
     check_local(a, changes_of(a).get("train.workers", 1))
     plan = plan_of(a, changes_of(a))
     if not needs_something(plan.settings):

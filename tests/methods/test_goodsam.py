@@ -114,7 +114,7 @@ def test_small_masks_lie_on_large_ones() -> None:
 
 def test_an_instance_across_the_seam_is_one_instance() -> None:
     """In the window that goes round it, where a panorama cut at the seam has two halves."""
-    method = make_method("goodsam", {"points": 8})
+    method = make_method("goodsam", {"points": 8, "window_aspect": 1.0})
     assert isinstance(method, GoodSam)
     windows = method.windows(64, 256)
     assert windows.lefts[-1] == 224 and windows.w == 64
