@@ -126,6 +126,8 @@ def _scores(parts: Iterable[_Counts], model: Sequence[str], names: Sequence[str]
             found |= {k: v for k, v in scores.items() if all_of_it or "[" not in k}
             continue
         found[f"{name}_miou"] = scores["class_miou"]
+        if name == AGREEMENT:
+            found["pseudo_accuracy"] = scores["pixel_accuracy"]
         if merged.boundary:
             found[f"{name}_biou"] = scores["class_biou"]
         if name == CONFIDENT and (asked := sum(p.asked for p in parts)):
@@ -133,7 +135,7 @@ def _scores(parts: Iterable[_Counts], model: Sequence[str], names: Sequence[str]
             found["confident_share"] = sum(p.kept for p in parts) / asked
     found = {name: value for name, value in found.items() if not math.isnan(value)}
     if AGREEMENT in parts[0].tallies:
-        found[CHOICE] = found.get("class_miou", found.get(f"{AGREEMENT}_miou", math.nan))
+        found[CHOICE] = found.get("class_miou", found.get("pseudo_accuracy", math.nan))
         if math.isnan(found[CHOICE]) and all_of_it:
             del found[CHOICE]  # of a test nothing is chosen
         elif math.isnan(found[CHOICE]):
