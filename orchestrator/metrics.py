@@ -86,7 +86,7 @@ CLASS_METRICS = _by_name(
     Metric("pixel_accuracy", "acc.", "max", "", "pixels whose class is found, of all that are not void"),
     Metric("class_miou_all", "mIoU all", "max", "", "mIoU over all classes; those that cannot be named count 0"),
     Metric(
-        "choice", "choice", "max", "", "what is chosen by: mIoU where there are labels, else the agreement of pixels"
+        "choice", "choice", "max", "", "what is chosen by: mIoU where there are labels, else agreement of pixels"
     ),
     Metric("pseudo_miou", "agreement", "max", "", "mIoU of the student with the pseudo labels; needs no truth"),
     Metric("pseudo_accuracy", "agreement of pixels", "max", "", "share of pixels where both say the same"),
