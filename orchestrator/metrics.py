@@ -85,9 +85,7 @@ CLASS_METRICS = _by_name(
     Metric("class_biou", "bIoU", "max", "", "boundary IoU, as mIoU (Cheng et al., CVPR 2021; 2 % of the diagonal)"),
     Metric("pixel_accuracy", "acc.", "max", "", "pixels whose class is found, of all that are not void"),
     Metric("class_miou_all", "mIoU all", "max", "", "mIoU over all classes; those that cannot be named count 0"),
-    Metric(
-        "choice", "choice", "max", "", "what is chosen by: mIoU where there are labels, else agreement of pixels"
-    ),
+    Metric("choice", "choice", "max", "", "what is chosen by: mIoU where there are labels, else agreement of pixels"),
     Metric("pseudo_miou", "agreement", "max", "", "mIoU of the student with the pseudo labels; needs no truth"),
     Metric("pseudo_accuracy", "agreement of pixels", "max", "", "share of pixels where both say the same"),
     Metric("assistant_miou", "TA", "max", "", "mIoU of the assistant on whole panoramas"),
