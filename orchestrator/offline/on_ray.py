@@ -46,7 +46,7 @@ def prepare_on_ray(plan: Plan, room: int, told: Told) -> None:
         if lesson and not lesson.done():
             at_work.append(task(_teach).remote(*about, mailbox))
         missing, units = _got(task(_missing).remote(*about))
-        fillers = min(max(1, room - len(at_work)), units) if missing else 0
+        fillers = min(room, units) if missing else 0  # the last one waits until the teacher has made room
         at_work += [task(_fill).remote(*about, f"{STAGE} {number}", mailbox) for number in range(fillers)]
         for what, done, of in _followed(at_work, mailbox):
             told(what, done, of)
