@@ -147,7 +147,7 @@ class GoodSam(Labeller):
             "method.assistant_rate": 0.01,
             "train.schedule": "steps",
             "train.batch": 4,
-            "train.epochs": 6,
+            "train.epochs": 4,
         }
         if weights:
             return {**sieve, **published}

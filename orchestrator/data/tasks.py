@@ -56,7 +56,7 @@ TASKS = {
         Task("parts", OBJECTS.metrics, OBJECTS.objective, OBJECTS.mode, coding="classes", per_object=True),
         Task("semantic", _CLASSES, "class_miou", "max", coding="classes", by_class=True),
         # their training images have no labels
-        Task("panorama", _CLASSES, "choice", "max", coding="classes", by_class=True, wraps=True),
+        Task("panorama", (*_CLASSES, "choice"), "choice", "max", coding="classes", by_class=True, wraps=True),
         Task("instances", OBJECTS.metrics, OBJECTS.objective, OBJECTS.mode, coding="instances", per_object=True),
         _later("referring", "instances"),
         _later("panoptic", "panoptic"),

@@ -46,7 +46,6 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
     "goodsam": [
         {"variant": "plusplus", "window": 0.6, "stride": 0.75, "boundary_loss": "dice", "consistency": "mse"},
         {"w_cc": 0.0, "w_t_ta": 0.0, "weigh": "confidence", "levels": "mean"},
-        {"w_t_s": 0.0, "w_bd": 0.0, "stride": 1.0, "student": "b0"},
     ],
 }
 #: Softmax is blind to a bias of an attention's keys: its gradient is 0, or rounding alone.
