@@ -27,7 +27,7 @@ from orchestrator.data.writer import check_name
 from orchestrator.errors import UserError, unknown
 from orchestrator.job import apart, check_objects, selection_splits
 from orchestrator.storage import Storage
-from orchestrator.teacher import Lesson, lesson_of, model_classes
+from orchestrator.teacher import Lesson, lesson_of, model_classes, teacher_of
 
 #: Where stand-ins lie under DATA, and how many pictures they have.
 STAND_IN_FOLDER = "stand-in"
@@ -204,8 +204,7 @@ def find_teacher(
     settings: Settings, root: Storage, storage: Storage, note: Note = lambda text: None, dry: bool = False
 ) -> None:
     """Whether what a method learns from is there, beside its data set; beside a stand-in it is drawn, too."""
-    kind = registry.load(settings.method)
-    wanted = kind.teacher(settings.method_options) if issubclass(kind, Labeller) else None
+    wanted = teacher_of(settings)
     if wanted and root.name == STAND_IN_FOLDER and load_drawn(root, wanted.dataset) is None:
         entry = catalogue.CATALOGUE.get(wanted.dataset)
         if entry and official.is_drawn(entry.layout, entry.task):
@@ -214,7 +213,7 @@ def find_teacher(
             note(f"drawing stand-in pictures for {wanted.dataset}, which the teacher learns from")
             make_stand_in(wanted.dataset, root)
     lesson = lesson_of(settings, root, storage)
-    if issubclass(kind, Labeller):
+    if issubclass(registry.load(settings.method), Labeller):
         _check_classes(settings, open_dataset(root, settings.dataset).manifest.classes, lesson, note)
 
 

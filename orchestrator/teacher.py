@@ -14,7 +14,7 @@ import torch
 from methods import registry
 from methods.base import Method
 from methods.parts.distributed import alone
-from methods.parts.labeller import Labeller
+from methods.parts.labeller import Labeller, Teacher
 from orchestrator import checkpoint
 from orchestrator.config import Settings, make_settings
 from orchestrator.data.schema import load_manifest
@@ -55,14 +55,19 @@ class Lesson:
         return checkpoint.read(self.folder)[1]
 
 
+def teacher_of(settings: Settings) -> Teacher | None:
+    """Whose weights a method starts from; None where it starts from none."""
+    kind = registry.load(settings.method)
+    return kind.teacher(settings.method_options) if issubclass(kind, Labeller) else None
+
+
 def lesson_of(settings: Settings, data: Storage, storage: Storage) -> Lesson | None:
     """The teacher that a method wants; None where it wants none.
 
     Raises:
         UserError: its data are not under ``data``, as they must be: a real data set learns from a real one.
     """
-    kind = registry.load(settings.method)
-    wanted = kind.teacher(settings.method_options) if issubclass(kind, Labeller) else None
+    wanted = teacher_of(settings)
     if wanted is None:
         return None
     its = make_settings(wanted.method, wanted.dataset, dict(wanted.settings))

@@ -130,7 +130,6 @@ class GoodSam(Labeller):
     paper = "arXiv 2403.16370, 2408.09115"
     Options = Options
     tasks = frozenset({"panorama"})
-    unlabelled = True
     augment = "none"
 
     @classmethod

@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from methods.parts.labeller import VOID
+
 NO_INSTANCE = 255  #: in a map of instances; so a window has 255 at most
-VOID = 255  #: in a map of classes
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch.nn.functional as F
 from segment_anything.modeling import Sam
@@ -59,8 +59,6 @@ class Labeller(Method):
     """A method for data sets whose every pixel has a class."""
 
     answers = False
-    #: Whether it learns from images without labels.
-    unlabelled: ClassVar[bool] = False
 
     def __init__(self, sam: Sam, options: Any = None, classes: Sequence[str] = ("ground", "object")) -> None:
         super().__init__(sam, options)
