@@ -18,9 +18,10 @@ RUN_OPTIONS = $(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(BACKBONE),--backbone '
 	$(if $(WORKERS),--workers '$(WORKERS)') $(if $(SEED),--seed '$(SEED)') $(if $(NAME),--name '$(NAME)') \
 	$(if $(SEEDS),--seeds '$(SEEDS)') --data '$(DATA)' --storage '$(STORAGE)' --set '$(SET)'
 DRY = $(if $(DRY_RUN),--dry-run)
+ON = $(if $(CLUSTER),--cluster '$(CLUSTER)')
 
 # A mistyped variable would be ignored silently.
-KNOWN := METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED SEEDS NAME WARM_START OBJECTIVES SET SOURCE LAYOUT RUN IMAGES OUT WEIGHTS REAL SCENES RECIPE PAIRS PYTHON PRUNED DRY_RUN PRICE AT_ONCE ONLY
+KNOWN := METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED SEEDS NAME WARM_START OBJECTIVES SET SOURCE LAYOUT RUN IMAGES OUT WEIGHTS REAL SCENES RECIPE PAIRS PYTHON PRUNED DRY_RUN PRICE AT_ONCE ONLY CLUSTER NODES JOB SBATCH
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $(v))),$(v)))
 ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
 $(error unknown variable $(filter-out $(KNOWN),$(GIVEN)); known: $(KNOWN))
@@ -35,13 +36,13 @@ help: ## list the targets
 .PHONY: sweep
 sweep: $(VENV)/.installed ## search a method's hyper-parameters: make sweep METHOD=mca DATASET=cod10k
 	@$(SAMSWEEP) sweep '$(METHOD)' '$(DATASET)' $(if $(TRIALS),--trials '$(TRIALS)') $(if $(AT_ONCE),--at-once '$(AT_ONCE)') \
-		$(if $(WARM_START),--warm-start '$(WARM_START)') $(if $(OBJECTIVES),--objectives '$(OBJECTIVES)') $(RUN_OPTIONS) $(DRY)
+		$(if $(WARM_START),--warm-start '$(WARM_START)') $(if $(OBJECTIVES),--objectives '$(OBJECTIVES)') $(RUN_OPTIONS) $(DRY) $(ON)
 
 .PHONY: resume
 resume: $(VENV)/.installed ## go on with a sweep that was cut off: make resume NAME=... (TRIALS=12 adds trials)
 	@$(SAMSWEEP) resume '$(NAME)' $(if $(TRIALS),--trials '$(TRIALS)') $(if $(SEEDS),--seeds '$(SEEDS)') \
 		$(if $(AT_ONCE),--at-once '$(AT_ONCE)') $(if $(filter command,$(origin DATA)),--data '$(DATA)') \
-		--storage '$(STORAGE)' $(DRY)
+		--storage '$(STORAGE)' $(DRY) $(ON)
 
 .PHONY: plan
 plan: $(VENV)/.installed ## what a sweep or a grid will cost: make plan METHOD=all DATASET=all PRICE=2
@@ -50,15 +51,15 @@ plan: $(VENV)/.installed ## what a sweep or a grid will cost: make plan METHOD=a
 
 .PHONY: train
 train: $(VENV)/.installed ## train one setting: make train METHOD=sam_adapter DATASET=cod10k
-	@$(SAMSWEEP) train '$(METHOD)' '$(DATASET)' $(RUN_OPTIONS) $(DRY)
+	@$(SAMSWEEP) train '$(METHOD)' '$(DATASET)' $(RUN_OPTIONS) $(DRY) $(ON)
 
 .PHONY: prepare
 prepare: $(VENV)/.installed ## what a method wants to know before its first trial, on all cores: make prepare METHOD=goodsam DATASET=densepass
-	@$(SAMSWEEP) prepare '$(METHOD)' '$(DATASET)' $(RUN_OPTIONS)
+	@$(SAMSWEEP) prepare '$(METHOD)' '$(DATASET)' $(RUN_OPTIONS) $(ON)
 
 .PHONY: seeds
 seeds: $(VENV)/.installed ## a run's best settings with more seeds, mean and spread: make seeds RUN=NAME SEEDS=5
-	@$(SAMSWEEP) seeds '$(RUN)' $(if $(SEEDS),--seeds '$(SEEDS)') --storage '$(STORAGE)'
+	@$(SAMSWEEP) seeds '$(RUN)' $(if $(SEEDS),--seeds '$(SEEDS)') --storage '$(STORAGE)' $(ON)
 
 .PHONY: replay
 replay: $(VENV)/.installed ## run a recorded trial again and compare every number: make replay RUN=NAME/TRIAL
@@ -91,8 +92,33 @@ pretrain-eval: $(VENV)/.installed ## how well vit_t answers boxes and points on 
 	@$(SAMSWEEP) pretrain-eval $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(REAL),--real '$(REAL)')
 
 .PHONY: doctor
-doctor: $(VENV)/.installed ## check this machine
-	@$(SAMSWEEP) doctor --data '$(DATA)' --storage '$(STORAGE)'
+doctor: $(VENV)/.installed ## check this machine; make doctor CLUSTER=aws: all nodes of a cluster
+	@$(SAMSWEEP) doctor --data '$(DATA)' --storage '$(STORAGE)' $(ON)
+
+.PHONY: up
+up: $(VENV)/.installed ## start a cluster: make up CLUSTER=aws; then make sweep ... CLUSTER=aws
+	@$(SAMSWEEP) up '$(CLUSTER)'
+
+.PHONY: down
+down: $(VENV)/.installed ## end a cluster, with all that runs on it: make down CLUSTER=aws
+	@$(SAMSWEEP) down '$(CLUSTER)'
+
+.PHONY: jobs
+jobs: $(VENV)/.installed ## what runs and ran on a cluster: make jobs CLUSTER=aws
+	@$(SAMSWEEP) jobs --cluster '$(CLUSTER)'
+
+.PHONY: logs
+logs: $(VENV)/.installed ## follow a job again: make logs JOB=... CLUSTER=aws
+	@$(SAMSWEEP) logs '$(JOB)' --cluster '$(CLUSTER)'
+
+.PHONY: stop
+stop: $(VENV)/.installed ## end a job on a cluster as Ctrl-C would: make stop JOB=... CLUSTER=aws
+	@$(SAMSWEEP) stop '$(JOB)' --cluster '$(CLUSTER)'
+
+.PHONY: slurm
+slurm: $(VENV)/.installed ## a sweep on whole nodes of Slurm: make slurm METHOD=mca DATASET=cod10k NODES=4 SBATCH="--partition=gpu"
+	@$(SAMSWEEP) slurm --nodes '$(or $(NODES),1)' --options='$(SBATCH)' sweep '$(METHOD)' '$(DATASET)' \
+		$(if $(TRIALS),--trials '$(TRIALS)') $(if $(AT_ONCE),--at-once '$(AT_ONCE)') $(RUN_OPTIONS)
 
 .PHONY: install
 install: $(VENV)/.installed ## create .venv and install everything

@@ -18,7 +18,8 @@ import ray
 import ray.train
 from ray._common.constants import RAY_WARN_BLOCKING_GET_INSIDE_ASYNC_ENV_VAR
 from ray.exceptions import RayActorError
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch.config import _TorchBackend
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.exceptions import (
@@ -32,6 +33,7 @@ from ray.train.v2._internal.execution.controller import TrainController
 
 from orchestrator.config import TrainSettings
 from orchestrator.errors import NO_ROOM, UserError
+from orchestrator.interface import show_gloo_the_way
 from orchestrator.job import Job, run_job
 from orchestrator.ray_storage import ray_storage
 from orchestrator.storage import Storage
@@ -40,9 +42,13 @@ from orchestrator.worker import Work, train_loop
 FOLDER = "slots"  #: Ray Train's own, in a run's
 DEAD = (RayActorError, WorkerGroupStartupFailedError, WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError)
 WITHOUT_ROOM = (WorkerGroupStartupTimeoutError, InsufficientClusterResourcesError)
-#: How often a job goes on after its workers died: of themselves, because their node went, or without room for them.
 LEAVING = 30.0  #: seconds for all threads to come out of Ray
-RESTARTS = {"process": 1, "node": 20, "room": 3}
+#: How often a job goes on after its workers died: of themselves, because their node went, because one could no longer
+#: reach another, or without room for them.
+RESTARTS = {"process": 1, "node": 20, "peer": 3, "room": 3}
+#: What a rank says that has lost another: as a rule the other's node is dead, and Ray does not know yet.
+LOST_PEER = re.compile(r"gloo|nccl|connection closed", re.IGNORECASE)
+NEWS_SECONDS = 60.0  #: for Ray to find out that a node is dead
 NO_MEMORY = "out of memory: Ray ended a worker before its node had none left; lower train.batch or AT_ONCE"
 
 
@@ -76,6 +82,7 @@ class Slot:
         self._shape: Shape | None = None
         self._key, self._runs, self._number = name, 0, 0
         self._trainer: _Trainer | None = None
+        self._nodes: set[str] = set()
 
     def run(self, job: Job) -> None:
         """Run a job to its end, from its last state where its workers die. One at a time.
@@ -102,9 +109,20 @@ class Slot:
             error = fit.exception()
             self._fit = None
             died = what_died(error) if error else "process"
+            if died == "peer" and self._a_node_died():
+                died = "node"
             if not died or not left[died] or self._over.is_set():
                 raise JobFailed(cause(error) if error else "its workers ended without a word; see the log of Ray")
             left[died] -= 1
+
+    def _a_node_died(self) -> bool:
+        """Whether one of the nodes is dead that were there when the workers were started; waits for Ray to know."""
+        end = time.monotonic() + NEWS_SECONDS
+        while time.monotonic() < end and not self._over.is_set():
+            if self._nodes - _alive():  # else new workers would be sent there
+                return True
+            time.sleep(0.5)
+        return False
 
     def close(self, seconds: float = 30) -> None:
         """Send the workers home and wait for that."""
@@ -125,6 +143,7 @@ class Slot:
         if self._over.is_set():
             raise JobFailed("the sweep is over")
         self._runs += 1
+        self._nodes = _alive()
         self._key, self._shape = f"{self.name}.{self._runs}", shape  # a late word of dead workers concerns nobody
         self._trainer = trainer = _trainer(self._key, shape, self.folder, self.mailbox, self.work)
         self._fit = fit = Future[None]()
@@ -216,6 +235,20 @@ class Slots:
             slot.close()
 
 
+class _Backend(_TorchBackend):
+    """Ray Train's own, in which ranks on several nodes reach each other also where a host's name is its loopback."""
+
+    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+        worker_group.execute(show_gloo_the_way)
+        super().on_start(worker_group, backend_config)
+
+
+class _Distributed(TorchConfig):
+    @property
+    def backend_cls(self) -> type[_Backend]:
+        return _Backend
+
+
 class _Trainer(TorchTrainer):
     """TorchTrainer whose controller can be killed, without the helper process for Ray Data's datasets.
 
@@ -243,6 +276,7 @@ def _trainer(name: str, shape: Shape, folder: Storage, mailbox: Any, work: Work)
     return _Trainer(
         train_loop,
         train_loop_config={"mailbox": mailbox, "slot": name, "work": work},
+        torch_config=_Distributed(),
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers, use_gpu=shape.gpus > 0, resources_per_worker=resources
         ),
@@ -255,14 +289,20 @@ def _trainer(name: str, shape: Shape, folder: Storage, mailbox: Any, work: Work)
     )
 
 
+def _alive() -> set[str]:
+    """The nodes that Ray takes for alive."""
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
 def what_died(error: BaseException) -> str:
-    """'node' or 'process' where a run failed because one died, 'room' where there was none; '' where code raised."""
+    """What a run failed of: 'node' or 'process' where one died, 'peer' where ranks only lost sight of each other,
+    'room' where there was none; '' where code raised."""
     failures = _failures(error)
     if any(isinstance(failure, WITHOUT_ROOM) for failure in failures):
         return "room"
     dead = [failure for failure in failures if isinstance(failure, DEAD)]
     if not dead:
-        return ""
+        return "peer" if all(LOST_PEER.search(str(failure)) for failure in failures) else ""
     return "node" if any("node has died" in str(failure) for failure in dead) else "process"
 
 
@@ -276,7 +316,7 @@ def cause(error: BaseException) -> str:
     if any(re.search(r"low on memory|due to OOM", str(failure)) for failure in failures):
         return NO_MEMORY
     lines = [_last_line(failure) for failure in failures]
-    told = [line for line in lines if not re.search(r"gloo|nccl|connection closed", line, re.IGNORECASE)]
+    told = [line for line in lines if not LOST_PEER.search(line)]
     return (told or lines)[0][:400]
 
 

@@ -42,6 +42,13 @@ def test_what_died(failure: Exception, died: str) -> None:
     assert what_died(error) == died
 
 
+def test_ranks_that_only_lost_sight_of_each_other_say_nothing_of_the_code() -> None:
+    """A node that is dead tells nobody: the ranks on others notice before Ray does."""
+    lost = RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [10.77.0.2]:4711")
+    assert what_died(ray.train.WorkerGroupError("failed", {0: lost})) == "peer"
+    assert what_died(ray.train.WorkerGroupError("failed", {0: lost, 1: ValueError("bad")})) == ""
+
+
 def test_no_room_is_no_fault_of_the_trial() -> None:
     error = ray.train.ControllerError(WorkerGroupStartupTimeoutError(2))
     assert what_died(error) == "room" and cause(error) == NO_ROOM

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from orchestrator.errors import UserError
 
 DATA, STORAGE = "data", "results"
+CLUSTER_HELP = "a file in clusters/ (aws, gcp, onprem, kuberay), a YAML file, or a dashboard's http://127.0.0.1:PORT"
 
 Verb = Callable[[argparse.Namespace], int | None]
 
@@ -44,6 +45,12 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 def add_storage(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--storage", default=STORAGE, metavar="URI", help=f"root of results (default {STORAGE}/)")
+
+
+def add_cluster(parser: argparse.ArgumentParser, sent: bool = True) -> None:
+    """``sent``: the verb is run there where one is given; else it is about a cluster, and one must be."""
+    parser.add_argument("--cluster", metavar="CLUSTER", required=not sent, help=CLUSTER_HELP)
+    parser.set_defaults(sent=sent)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

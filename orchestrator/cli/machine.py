@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from orchestrator.cli.common import add_data, add_json, add_storage, add_verb, bar, console, print_json
+from orchestrator.cli.common import add_cluster, add_data, add_json, add_storage, add_verb, bar, console, print_json
 from orchestrator.errors import UserError
 
 
@@ -14,7 +14,9 @@ def add_verbs(verbs: Any) -> None:
     p.add_argument("action", choices=("fetch", "list"), metavar="fetch|list")
     p.add_argument("name", nargs="?", metavar="SIZE", help="vit_b, vit_l or vit_h")
     add_json(p)
-    p = add_verb(verbs, "doctor", doctor, "check this machine and say what to do", "samsweep doctor")
+    p = add_verb(verbs, "doctor", doctor, "check this machine, or a cluster, and say what to do", "samsweep doctor")
+    add_cluster(p)
+    p.add_argument("--nodes", action="store_true", help="check all nodes of the Ray cluster that RAY_ADDRESS names")
     add_data(p)
     add_storage(p)
     add_json(p)
@@ -50,7 +52,8 @@ def doctor(a: argparse.Namespace) -> int:
     from orchestrator.doctor import examine
     from orchestrator.storage import Storage
 
-    checks = examine(Storage(a.data), Storage(a.storage))
+    data, storage = Storage(a.data), Storage(a.storage)
+    checks = _of_nodes(data, storage) if a.nodes or a.cluster else examine(data, storage)
     if a.json:
         print_json([vars(c) for c in checks])
     else:
@@ -59,3 +62,20 @@ def doctor(a: argparse.Namespace) -> int:
             table.add_row(Text("ok", "green") if c.ok else Text("no", "red"), c.name, c.found, "" if c.ok else c.advice)
         console().print(table)
     return 0 if all(c.ok for c in checks) else 1
+
+
+def _of_nodes(data: Any, storage: Any) -> list[Any]:
+    import os
+    import tempfile
+    from pathlib import Path
+
+    from orchestrator.runtime import quiet, ray_cluster
+
+    if "RAY_ADDRESS" not in os.environ:
+        raise UserError("doctor --nodes: RAY_ADDRESS names no cluster; or: samsweep doctor --cluster NAME")
+    with tempfile.TemporaryDirectory(prefix="samsweep-") as folder:
+        log = Path(folder) / "ray.log"
+        with quiet(log), ray_cluster(log) as (_, url):
+            from orchestrator.cluster.nodes import examine_nodes
+
+            return examine_nodes(data, storage, url and url.removeprefix("http://"))

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from orchestrator import __version__
-from orchestrator.cli import data, gc, machine, prepare, pretrain, replay, results, run, seeds, sweep
+from orchestrator.cli import cluster, data, gc, machine, prepare, pretrain, replay, results, run, seeds, sweep
 from orchestrator.errors import UserError, unknown
 from orchestrator.redact import redact
 
-VERB_MODULES = (data, run, sweep, prepare, seeds, replay, results, gc, pretrain, machine)
+VERB_MODULES = (data, run, sweep, prepare, seeds, replay, results, gc, pretrain, machine, cluster)
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.print_help()
             return 0
         arguments.words = words
+        if getattr(arguments, "sent", False) and arguments.cluster:
+            return cluster.send(arguments)
         return int(arguments.function(arguments) or 0)
     except UserError as error:
         print(f"error: {redact(str(error))}", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from orchestrator.cli.common import add_verb, check_local, console, notes, print_json
+from orchestrator.cli.common import add_cluster, add_verb, check_local, console, notes, print_json
 from orchestrator.cli.run import add_run, changes_of, plan_of, ray_session
 from orchestrator.errors import UserError
 
@@ -20,6 +20,7 @@ def add_verbs(verbs: Any) -> None:
     )
     add_run(p)
     p.add_argument("--local", action="store_true", help="in this process, without Ray")
+    add_cluster(p)
 
 
 def prepare(a: argparse.Namespace) -> None:

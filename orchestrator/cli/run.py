@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from orchestrator.cli.common import (
+    add_cluster,
     add_data,
     add_json,
     add_storage,
@@ -32,6 +33,7 @@ def add_verbs(verbs: Any) -> None:
     p = add_verb(verbs, "train", train, "train one setting of a method", "samsweep train sam_adapter cod10k --epochs 4")
     add_run(p)
     p.add_argument("--local", action="store_true", help="in this process, one rank, without Ray")
+    add_cluster(p)
     add_dry_run(p)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.common import (
+    add_cluster,
     add_json,
     add_storage,
     add_verb,
@@ -36,6 +37,7 @@ def add_verbs(verbs: Any) -> None:
     p.add_argument("run", metavar="RUN", help="a sweep or a training")
     add_seeds(p, "how many (default 5); those that are there are not run again")
     p.add_argument("--local", action="store_true", help="in this process, one rank, without Ray")
+    add_cluster(p)
     p.add_argument("--data", metavar="URI", help="where its data lie now (default: where they lay)")
     add_storage(p)
     add_json(p)

@@ -7,7 +7,16 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.common import add_json, add_storage, add_verb, console, notes, print_json, storage_option
+from orchestrator.cli.common import (
+    add_cluster,
+    add_json,
+    add_storage,
+    add_verb,
+    console,
+    notes,
+    print_json,
+    storage_option,
+)
 from orchestrator.cli.prepare import prepare_on
 from orchestrator.cli.preview import add_dry_run, tell_preview
 from orchestrator.cli.run import add_run, changes_of, finish, plan_of, ray_session
@@ -29,6 +38,7 @@ def add_verbs(verbs: Any) -> None:
         'samsweep sweep mca cod10k --trials 6 --set "train.lr=1e-3"',
     )
     add_run(p)
+    add_cluster(p)
     p.add_argument(
         "--trials", type=int, metavar="N", help=f"in all (default {DEFAULT_TRIALS}); more than before adds some"
     )
@@ -68,6 +78,7 @@ def add_verbs(verbs: Any) -> None:
     p.add_argument("--at-once", type=int, metavar="N", help="trials side by side (default: as many as fit)")
     add_seeds(p, "afterwards, the best settings with N more seeds")
     p.add_argument("--data", metavar="URI", help="where its data lie now (default: where they lay)")
+    add_cluster(p)
     add_dry_run(p)
     add_storage(p)
     add_json(p)

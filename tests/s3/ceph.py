@@ -41,7 +41,7 @@ mgr data = {root}/mgr
 [osd.0]
 osd data = {root}/osd
 [client.rgw]
-rgw frontends = beast endpoint=127.0.0.1:{gateway}
+rgw frontends = beast endpoint={address}:{gateway}
 """
 CAPS = {
     "mon.": ["mon", "allow *"],
@@ -63,13 +63,14 @@ class Gateway:
 
     config: Path
     port: int
+    address: str = "127.0.0.1"
     environment: dict[str, str] = field(default_factory=dict)  #: what reaches it
     _process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         self._process = _start("radosgw", "-c", self.config, "-n", "client.rgw", "-f")
-        _until(lambda: _answers(self.port), 60)
+        _until(lambda: _answers(self.address, self.port), 60)
 
     def stop(self) -> None:
         """End it at once; what it stored stays."""
@@ -79,14 +80,14 @@ class Gateway:
 
 
 @contextmanager
-def gateway(root: Path) -> Iterator[Gateway]:
-    """Start Ceph under ``root``; yields its S3 gateway. Stops what it started."""
+def gateway(root: Path, address: str = "127.0.0.1") -> Iterator[Gateway]:
+    """Start Ceph under ``root``; yields its S3 gateway, which listens on ``address``. Stops what it started."""
     mon, port = free_port(), free_port()
     fsid = str(uuid.uuid4())
     for name in ("mon", "mgr", "osd"):
         (root / name).mkdir(parents=True)
     config = root / "ceph.conf"
-    config.write_text(CONFIG.format(fsid=fsid, mon=mon, gateway=port, root=root))
+    config.write_text(CONFIG.format(fsid=fsid, mon=mon, gateway=port, root=root, address=address))
     for entity, caps in CAPS.items():
         pairs = [word for kind, right in zip(caps[::2], caps[1::2], strict=True) for word in ("--cap", kind, right)]
         _run("ceph-authtool", root / "keyring", "-n", entity, "--gen-key", *pairs, *_create(root / "keyring"))
@@ -94,7 +95,7 @@ def gateway(root: Path) -> Iterator[Gateway]:
     _run("ceph-mon", "-c", config, "--mkfs", "-i", "a", "--monmap", root / "monmap", "--keyring", root / "keyring")
     shutil.copy(root / "keyring", root / "mon" / "keyring")
     started: list[subprocess.Popen[bytes]] = []
-    s3 = Gateway(config, port)
+    s3 = Gateway(config, port, address)
     try:
         started.append(_start("ceph-mon", "-c", config, "-i", "a", "-f"))
         _until(lambda: _run("ceph", "-c", config, "--connect-timeout", "5", "-s"), 30)
@@ -110,7 +111,7 @@ def gateway(root: Path) -> Iterator[Gateway]:
         s3.environment |= {
             "AWS_ACCESS_KEY_ID": keys["access_key"],
             "AWS_SECRET_ACCESS_KEY": keys["secret_key"],
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ENDPOINT_URL": f"http://{address}:{port}",
             "AWS_DEFAULT_REGION": "us-east-1",
         }
         yield s3
@@ -155,9 +156,9 @@ def _until(check, seconds: float) -> None:  # type: ignore[no-untyped-def]
         time.sleep(0.3)
 
 
-def _answers(port: int) -> bool:
+def _answers(address: str, port: int) -> bool:
     try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=2)
+        urllib.request.urlopen(f"http://{address}:{port}", timeout=2)
     except urllib.error.HTTPError:
         return True
     except OSError:
