@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # What a node of `ray up` needs: a fast disk, the Python environment, weights. The launch files send it to
-# ~/.samsweep and call it; calling it again changes nothing. `node.sh stop` ends the Ray that was started from here,
-# and no other of the machine.
+# ~/.samsweep and call it; calling it again changes nothing. `node.sh stop` ends the Ray that was started from there
+# and no other of the machine; `node.sh free PORT...` fails where one is taken.
 #
-#   SAMSWEEP_CLUSTER   the cluster's name: its processes carry it in their environment
 #   SAMSWEEP_DISK      a folder on the fastest local disk; auto: the machine's unused NVMe disks are formatted (sudo)
 #   SAMSWEEP_CACHE_GB  what shards may take of it; empty: nine tenths of what is free
 #   SAMSWEEP_WEIGHTS   backbones to fetch: "vit_b vit_h"; empty: none (vit_t ships)
@@ -28,7 +27,7 @@ main() {
 # What Ray's processes start with. TMPDIR: checkpoints on their way to an object store lie there.
 environment() {
   printf 'export %s\n' \
-    "SAMSWEEP_CLUSTER=$SAMSWEEP_CLUSTER" \
+    "SAMSWEEP_NODE=$home" \
     "PATH=$2/bin:\$PATH" \
     "SAMSWEEP_CACHE=$1/cache" \
     "SAMSWEEP_CACHE_GB=${SAMSWEEP_CACHE_GB:-}" \
@@ -105,24 +104,48 @@ mount_local_nvme() {
 
 # `ray stop` would end every Ray of the machine, whoever's it is.
 stop() {
-  local name signal
-  name=$(sed -n 's/^export SAMSWEEP_CLUSTER=//p' "$home/env" 2>/dev/null) || return 0
+  local signal until all
+  all=$(processes)
   for signal in TERM KILL; do
-    # shellcheck disable=SC2046
-    kill -$signal $(processes "$name") 2>/dev/null || return 0
-    for _ in $(seq 50); do
-      [ -n "$(processes "$name")" ] || return 0
-      sleep 0.2
-    done
+    [ -n "$all" ] || return 0
+    # shellcheck disable=SC2086
+    kill -$signal $all 2>/dev/null || true
+    until=$((SECONDS + 15))
+    while all=$(alive "$all") && [ -n "$all" ] && [ $SECONDS -lt $until ]; do sleep 0.2; done
   done
 }
 
+# Those that were started with the environment below, and their descendants: Ray's workers write their title over it.
 processes() {
-  local file pid
-  for file in /proc/[0-9]*/environ; do
-    pid=${file//[^0-9]/}
-    if [ "$pid" != $$ ] && [ -O "$file" ] && grep -qzxF "SAMSWEEP_CLUSTER=$1" "$file" 2>/dev/null; then echo "$pid"; fi
+  local marked
+  marked=$(grep -lszxF "SAMSWEEP_NODE=$home" /proc/[0-9]*/environ | cut -d/ -f3 || true)
+  ps -eo pid=,ppid= | awk -v marked="$marked" -v self=$$ '
+    BEGIN { n = split(marked, pids); for (i = 1; i <= n; i++) ours[pids[i]] }
+    { parent[$1] = $2 }
+    END {
+      do { grown = 0; for (p in parent) if (!(p in ours) && (parent[p] in ours)) { ours[p]; grown = 1 } } while (grown)
+      for (p in ours) if (p != self && p in parent) print p
+    }'
+}
+
+alive() {
+  # shellcheck disable=SC2086
+  ps -o pid=,stat= -p "$(echo $1 | tr ' ' ',')" | awk '$2 !~ /^Z/ { print $1 }'
+}
+
+# Where a port is taken, Ray would start without what should listen there, or meet a stranger's.
+free() {
+  local port
+  for port in "$@"; do
+    if (exec 3<> "/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+      echo "port $port of $(hostname) is taken; choose another one in the launch file" >&2
+      exit 1
+    fi
   done
 }
 
-if [ "${1:-}" = stop ]; then stop; else main; fi
+case ${1:-} in
+  stop) stop ;;
+  free) free "${@:2}" ;;
+  *) main ;;
+esac
