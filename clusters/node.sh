@@ -110,7 +110,7 @@ stop() {
     [ -n "$all" ] || return 0
     # shellcheck disable=SC2086
     kill -$signal $all 2>/dev/null || true
-    until=$((SECONDS + 15))
+    until=$((SECONDS + 10))
     while all=$(alive "$all") && [ -n "$all" ] && [ $SECONDS -lt $until ]; do sleep 0.2; done
   done
 }
