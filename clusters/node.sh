@@ -52,6 +52,7 @@ install_into() {
     [ -x "$1/bin/ray" ] || { echo "$1: no Ray in it; mend SAMSWEEP_PYTHON" >&2; exit 1; }
     return
   fi
+  rm -rf "$code/build" "$code"/*.egg-info # what an installation left: a module that has gone would live on in it
   wanted=$(cd "$code" && find . -type f -not -path '*/__pycache__/*' -print0 | sort -z | xargs -0 sha256sum | sha256sum)
   if [ "$(cat "$made" 2>/dev/null)" = "$wanted" ]; then return; fi
   # Debian's and Ubuntu's python3 come without the module that makes environments
@@ -83,8 +84,8 @@ fast_disk() {
 
 # Formats and mounts what the cloud calls local, if it is empty; false where there is nothing to use.
 mount_local_nvme() {
-  local disks device link
-  disks=$(for link in /dev/disk/by-id/nvme-Amazon_EC2_NVMe_Instance_Storage_* /dev/disk/by-id/google-local-nvme-ssd-*; do
+  local disks device link ids=/dev/disk/by-id
+  disks=$(for link in $ids/nvme-Amazon_EC2_NVMe_Instance_Storage_* $ids/google-local-nvme-ssd-*; do
     case $link in *'*' | *-part*) ;; *) readlink -f "$link" ;; esac
   done | sort -u)
   [ -n "$disks" ] || return 1
