@@ -198,7 +198,7 @@ bench-prompts: $(VENV)/.installed ## prompt learning beside frozen SAM, its deco
 
 .PHONY: bench-panoramas
 bench-panoramas: $(VENV)/.installed ## GoodSAM beside its assistant and a student of the assistant alone, three seeds: most of an hour
-	@$(BIN)/python benchmarks/panoramas.py --data '$(DATA)' --storage '$(STORAGE)/panoramas'
+	@$(BIN)/python benchmarks/panoramas.py --data '$(STORAGE)/panoramas/data' --storage '$(STORAGE)/panoramas'
 
 .PHONY: bench-embeddings
 bench-embeddings: $(VENV)/.installed ## an epoch of a frozen encoder with and without stored embeddings: some minutes

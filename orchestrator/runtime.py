@@ -119,6 +119,7 @@ def session(
     say: Callable[[str], None],
     begin: Callable[[], None] = lambda: None,
     advice: str = "",
+    at_once: int = 1,
 ) -> Iterator[Session]:
     """Ray for one run: started (or joined), checked against what a trial needs, and left.
 
@@ -127,6 +128,7 @@ def session(
     Args:
         begin: puts something into the run's folder before anything else does.
         advice: what to do when Ray has died.
+        at_once: as many trials could make use of workers that an autoscaler has yet to start.
 
     Raises:
         UserError: Ray does not start, or no trial fits; in the latter case nothing is left behind.
@@ -144,7 +146,7 @@ def session(
         dog = Watchdog(screen, f"Ray's own processes died; see {log}{advice}")
         stack.callback(dog.stop)
         capacity, dashboard = stack.enter_context(ray_cluster(log))
-        plan = with_gpus(plan, capacity, gpus_given)
+        plan, capacity = _with_nodes_to_come(plan, capacity, gpus_given, at_once, stack, screen)
         try:
             capacity.concurrent(plan.settings.train)
         except UserError:
@@ -157,6 +159,35 @@ def session(
             print(f"dashboard: {dashboard}", file=screen)
         stack.callback(dog.stop)  # again, since this is called before Ray is shut down
         yield Session(plan, capacity, folder, screen)
+
+
+def _with_nodes_to_come(
+    plan: Plan, capacity: Capacity, gpus_given: bool, at_once: int, stack: ExitStack, screen: IO[str]
+) -> tuple[Plan, Capacity]:
+    """The plan with GPUs where there are some, and the capacity once an autoscaler has done what it can."""
+    if "RAY_ADDRESS" not in os.environ:
+        return with_gpus(plan, capacity, gpus_given), capacity
+    from orchestrator.cluster.autoscaler import kinds_to_come, nodes_for
+
+    kinds = kinds_to_come()
+    could_be = Capacity((*capacity.nodes, *((kind.cpus, kind.gpus) for kind in kinds)))
+    plan = with_gpus(plan, could_be, gpus_given)
+    train = plan.settings.train
+    if kinds:
+
+        def say(text: str) -> None:
+            print(text, file=screen)
+
+        stack.enter_context(nodes_for(train, at_once, lambda: capacity_now().ranks(train), say))
+    return plan, capacity_now()
+
+
+def capacity_now() -> Capacity:
+    """What the nodes have that are there; this process has joined them."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return Capacity(tuple((node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes))
 
 
 @contextmanager
@@ -199,8 +230,7 @@ def ray_cluster(log: Path, dashboard: bool = True) -> Iterator[tuple[Capacity, s
         signal.signal(signal.SIGTERM, as_interrupt)  # Ray puts its own in the place of ours
     try:
         url = f"http://{context.dashboard_url}" if context.dashboard_url else None
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        yield Capacity(tuple((n.get("CPU", 0.0), n.get("GPU", 0.0)) for n in nodes)), url
+        yield capacity_now(), url
     finally:
         ray.shutdown()
 

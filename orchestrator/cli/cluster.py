@@ -44,9 +44,16 @@ def add_verbs(verbs: Any) -> None:
 
 def up(a: argparse.Namespace) -> None:
     from orchestrator.cluster import launch
+    from orchestrator.cluster.tunnel import is_up, reach
 
-    launch.up(cluster_of(a))
-    out = console()
+    cluster, out = cluster_of(a), console()
+    cluster.check()
+    if not is_up(cluster):  # Ray would start what runs there anew, and end its jobs
+        launch.up(cluster)
+        with reach(cluster) as address:  # Ray may say that all is well where a port was taken
+            notes().print(f"its dashboard answers ({address}, while a command asks)", style="dim")
+    else:
+        out.print(f"cluster '{a.cluster}' is up already; to start it anew: make down CLUSTER={a.cluster} first")
     out.print(f"next      make sweep METHOD=mca DATASET=cod10k CLUSTER={a.cluster} DATA=s3://... STORAGE=s3://...")
     out.print(f"to see    make dashboard CLUSTER={a.cluster}")
     out.print(f"to end    make down CLUSTER={a.cluster}")
@@ -119,7 +126,8 @@ def send(a: argparse.Namespace) -> int:
     from orchestrator.cluster.tunnel import reach
 
     cluster, words = cluster_of(a), words_there(a.words)
-    cluster.check()
+    if not cluster.is_kubernetes:
+        cluster.check()
     if getattr(a, "local", False):
         raise UserError("--local is this process; leave out --cluster")
     _check_shared(a)

@@ -161,6 +161,7 @@ def _sweep(
         changes,
         begin=lambda: now.save(plan.run),
         advice=f"; go on with: samsweep resume {plan.name}{storage_option(a)}",
+        at_once=a.at_once or trials,
     )
     with session as ray, Heartbeat(plan.run):
         prepare_on(ray)

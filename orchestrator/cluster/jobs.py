@@ -25,7 +25,14 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Of the checkout, beside what .gitignore names: not needed to run, so not sent.
 NOT_SENT = [".git", "tests", "docs", "benchmarks", ".ci"]
 #: Of this machine's environment, what a job needs too. No credentials: a job's environment is shown to everybody.
-PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_REGION", "SAMSWEEP_EMBEDDINGS_GB")
+PASSED_ON = (
+    "AWS_ENDPOINT_URL",
+    "AWS_DEFAULT_REGION",
+    "AWS_REGION",
+    "AWS_REQUEST_CHECKSUM_CALCULATION",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION",
+    "SAMSWEEP_EMBEDDINGS_GB",
+)
 STOP_SECONDS = 30  #: for a sweep to write what it has, before Ray kills it
 GONE_SECONDS = 600.0  #: so long a cluster that is out of reach is looked for
 AGAIN_SECONDS = 3.0

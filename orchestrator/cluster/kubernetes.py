@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.cluster.launch import Cluster
+from orchestrator.cluster.launch import CHANGE, Cluster
 from orchestrator.errors import UserError
 
 LONGEST = 47  #: characters of a RayJob's name, which KubeRay adds to
@@ -28,6 +27,9 @@ def run(cluster: Cluster, name: str, words: Sequence[str], say: Callable[[str], 
         raise UserError(f"CLUSTER={cluster.name}: kubectl is not installed; see docs/clusters.md")
     job = as_rayjob(cluster.config, name, words)
     text = yaml.safe_dump(job, sort_keys=False)
+    if CHANGE in text:
+        line = next(line.strip() for line in text.splitlines() if CHANGE in line)
+        raise UserError(f"{cluster.file}: '{line}': put your own value in {CHANGE}'s place")
     done = subprocess.run(["kubectl", "create", "-f", "-"], input=text, capture_output=True, text=True)
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.strip()]
@@ -39,9 +41,14 @@ def run(cluster: Cluster, name: str, words: Sequence[str], say: Callable[[str], 
 
 
 def as_rayjob(config: dict[str, Any], name: str, words: Sequence[str]) -> dict[str, Any]:
-    """The launch file's RayJob with this command; Kubernetes' names have small letters, digits and '-' alone."""
+    """The launch file's RayJob with this command; Kubernetes' names have small letters, digits and '-' alone.
+
+    Raises UserError for a word with a space in it.
+    """
+    if spaced := next((word for word in words if re.search(r"\s", word)), None):
+        raise UserError(f"'{spaced}': KubeRay takes a command apart at spaces; give one setting, without spaces")
     job = copy.deepcopy(config)
     called = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[-LONGEST:].strip("-")
     job.setdefault("metadata", {})["name"] = called if called[:1].isalpha() else f"r-{called}"
-    job["spec"]["entrypoint"] = shlex.join(["python", "-u", "-m", "orchestrator.cli", *words])
+    job["spec"]["entrypoint"] = " ".join(["python", "-u", "-m", "orchestrator.cli", *words])
     return job

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +47,8 @@ class Cluster:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The launch file's content. Raises UserError where it is no YAML, or values are still to be filled in."""
+        """The launch file's content. Raises UserError where it is no YAML."""
         text = self.file.read_text()
-        for number, line in enumerate(text.splitlines(), 1):
-            if CHANGE in line.partition("#")[0]:
-                raise UserError(f"{self.file}, line {number}: '{line.strip()}': put your own value in {CHANGE}'s place")
         try:
             config = yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -59,9 +58,19 @@ class Cluster:
         return config
 
     def check(self) -> None:
-        """Raise UserError where there is no such cluster, or its launch file is not ready for use."""
-        if not self.address:
-            _ = self.config
+        """Raise UserError where there is no such cluster, or values of its launch file are still to be filled in."""
+        if self.address:
+            return
+        for number, line in enumerate(self.file.read_text().splitlines(), 1):
+            if CHANGE in line.partition("#")[0]:
+                raise UserError(f"{self.file}, line {number}: '{line.strip()}': put your own value in {CHANGE}'s place")
+        _ = self.config
+
+    @property
+    def dashboard_port(self) -> int:
+        """Of the dashboard, on the head's loopback."""
+        found = re.search(r"--dashboard-port[= ](\d+)", " ".join(self.config.get("head_start_ray_commands", [])))
+        return int(found[1]) if found else 8265
 
     @property
     def is_kubernetes(self) -> bool:
@@ -96,16 +105,23 @@ def check_schema(cluster: Cluster) -> None:
 
 
 def up(cluster: Cluster) -> None:
-    """Start a cluster, or bring one that is there up to date; its output goes to the screen.
+    """Start a cluster; Ray's output goes to the screen.
 
     Raises:
         UserError: the launch file is wrong, or Ray could not start it.
     """
     if cluster.address or cluster.is_kubernetes:
         raise UserError(f"CLUSTER={cluster.name}: {_NOT_OURS if cluster.address else _BY_JOB}")
+    cluster.check()
     check_schema(cluster)
+    extra = _EXTRAS.get(cluster.config["provider"]["type"])
+    if extra and not find_spec(extra[1]):
+        raise UserError(
+            f"CLUSTER={cluster.name}: {extra[1]} is not installed; "
+            f".venv/bin/python -m pip install -c constraints.txt -e '.[{extra[0]}]'"
+        )
     ensure_token()
-    _run([RAY, "up", "--yes", "--no-config-cache", str(cluster.file)], "was not started")
+    _run([RAY, "up", "--yes", "--no-config-cache", str(cluster.file.resolve())], cluster, "was not started")
 
 
 def down(cluster: Cluster) -> None:
@@ -121,9 +137,11 @@ def down(cluster: Cluster) -> None:
 
         stop_nodes(cluster)
         return
-    _run([RAY, "down", "--yes", str(cluster.file)], "may still run: look in the cloud's console")
+    _run([RAY, "down", "--yes", str(cluster.file.resolve())], cluster, "may still run: look in the cloud's console")
 
 
+#: By kind of provider: the extra of ours that brings what Ray needs to speak with it, and a module of that.
+_EXTRAS = {"aws": ("aws", "boto3"), "gcp": ("gcp", "googleapiclient")}
 _NOT_OURS = "an address is no cluster of ours to start or end"
 _BY_JOB = "on Kubernetes each job brings its cluster and ends it; see `kubectl get rayjobs`"
 
@@ -136,6 +154,8 @@ def ensure_token() -> None:
     path.chmod(0o600)
 
 
-def _run(words: Sequence[str], failed: str) -> None:
-    if code := subprocess.run(words).returncode:
+def _run(words: Sequence[str], cluster: Cluster, failed: str) -> None:
+    """Where the launch file lies in a checkout's clusters/, paths in it are relative to the checkout."""
+    folder = cluster.file.resolve().parent
+    if code := subprocess.run(words, cwd=folder.parent if folder.name == FOLDER else None).returncode:
         raise UserError(f"`{' '.join(['ray', *words[1:]])}` ended with {code}: the cluster {failed}")

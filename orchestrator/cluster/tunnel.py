@@ -39,7 +39,8 @@ def reach(cluster: Cluster, port: int | None = None) -> Iterator[str]:
         )
     port = port or _free_port()
     address = f"http://127.0.0.1:{port}"
-    words = [RAY, "dashboard", "--no-config-cache", "--port", str(port), str(cluster.file)]
+    there = ["--remote-port", str(cluster.dashboard_port)]
+    words = [RAY, "dashboard", "--no-config-cache", "--port", str(port), *there, str(cluster.file)]
     with tempfile.TemporaryFile() as log:
         # a session of its own: Ctrl-C is for us to understand, and ssh must go with its parent
         tunnel = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
@@ -51,6 +52,17 @@ def reach(cluster: Cluster, port: int | None = None) -> Iterator[str]:
                 os.killpg(tunnel.pid, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 tunnel.wait(10)
+
+
+def is_up(cluster: Cluster) -> bool:
+    """Whether a cluster is there and its dashboard answers."""
+    if cluster.address or cluster.is_kubernetes:
+        return False
+    try:
+        with reach(cluster):
+            return True
+    except UserError:
+        return False
 
 
 def answers(address: str) -> bool:

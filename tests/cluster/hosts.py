@@ -1,4 +1,4 @@
-"""Hosts of their own on one machine: namespaces with addresses, joined by a bridge, and own /tmp; a Ray node on each."""
+"""Hosts of their own on one machine: namespaces with addresses, joined by a bridge; a Ray node on each."""
 
 from __future__ import annotations
 
