@@ -4,10 +4,10 @@
 
 For each seed an assistant learns from pinhole views, and two students of its size from panoramas without labels, four
 times as many as a sweep on the stand-in has: one from SAM and the assistant, one from the assistant's labels alone. The
-assistant itself does not learn on from panoramas (neither from L_CC nor from L_CE^{T,TA}), so that both are taught alike. Beside them stand the assistant on whole panoramas
-and on windows, and E, the pseudo labels of SAM's instances and the assistant's classes. The runs are those of
-`samsweep train`; what is finished is not run again. Exit code 1 where GoodSAM > labels alone > assistant, or
-E > assistant on windows, does not hold for the means.
+assistant itself does not learn on from panoramas (neither from L_CC nor from L_CE^{T,TA}), so that both are taught
+alike. Beside them stand the assistant on whole panoramas and on windows, and E, the pseudo labels of SAM's instances
+and the assistant's classes. The runs are those of `samsweep train`; what is finished is not run again. Exit code 1
+where GoodSAM > labels alone > assistant, or E > assistant on windows, does not hold for the means.
 """
 
 from __future__ import annotations
