@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from orchestrator.config import TrainSettings
 from orchestrator.errors import UserError
 from orchestrator.plan import Plan
 
+LOOPBACK = "lo" if sys.platform == "linux" else "lo0"  #: the interface
 #: Read by Ray when it starts or when a trial does; what the user has set wins.
 ENVIRONMENT = {
     # every report() and shutdown waits for the controller's poll, 2 s by default
@@ -35,10 +36,17 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 #: Of a Ray that is started here: its one node gives no notice before it goes, and listening costs a process a slot.
-LOCAL_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+LOCAL_ENVIRONMENT = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # where ranks meet, if there are several: the interface, which is else that of the host's name
+    "GLOO_SOCKET_IFNAME": LOOPBACK,
+    "NCCL_SOCKET_IFNAME": LOOPBACK,
+}
 #: Ray's object store holds nothing of ours; its default of 30 % of memory would be locked away.
 OBJECT_STORE_BYTES = 256 * 2**20
 AUTHENTICATION = "RAY_AUTH_MODE"  #: Ray's variable; unset, a local Ray asks for a token
+#: Whether other machines shall join, despite its name: if not, every process of Ray listens on loopback alone.
+JOINABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 ESSENTIAL = {"raylet", "gcs_server"}  #: without these a local Ray is gone
 WATCH_SECONDS = 0.5
 
@@ -194,8 +202,8 @@ def capacity_now() -> Capacity:
 def ray_cluster(log: Path, dashboard: bool = True) -> Iterator[tuple[Capacity, str | None]]:
     """A local Ray (with a ``dashboard``), or the cluster that RAY_ADDRESS names; yields what it has and the URL.
 
-    A local one asks everybody for a token, which Ray writes into the user's home, and shows its dashboard on
-    loopback alone.
+    A local one asks everybody for a token, which Ray writes into the user's home, and none of its processes listens
+    on anything but loopback.
 
     Raises:
         UserError: Ray does not start, or would start open to everybody.
@@ -220,9 +228,10 @@ def ray_cluster(log: Path, dashboard: bool = True) -> Iterator[tuple[Capacity, s
     joined = {"runtime_env": {"env_vars": ENVIRONMENT}}  # a local Ray's processes inherit it
     _log_to_file(log)
     try:
-        context = ray.init(
-            address=address or "local", log_to_driver=False, namespace="samsweep", **(joined if address else local)
-        )
+        with nullcontext() if address else on_loopback():
+            context = ray.init(
+                address=address or "local", log_to_driver=False, namespace="samsweep", **(joined if address else local)
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"Ray did not start ({reason}); see {log}, or unset RAY_ADDRESS") from error
@@ -233,6 +242,26 @@ def ray_cluster(log: Path, dashboard: bool = True) -> Iterator[tuple[Capacity, s
         yield capacity_now(), url
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """A Ray that is started within has the address 127.0.0.1, and its processes listen there alone.
+
+    By default it has that of the network, and listens on all there are; ``_node_ip_address`` does not change that,
+    since Ray replaces a loopback address by the network's.
+    """
+    from ray._private import ray_constants
+
+    before = os.environ.get(JOINABLE), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[JOINABLE], ray_constants.ENABLE_RAY_CLUSTER = "0", False  # for its processes, and for this one
+    try:
+        yield
+    finally:
+        os.environ.pop(JOINABLE)
+        if before[0] is not None:
+            os.environ[JOINABLE] = before[0]
+        ray_constants.ENABLE_RAY_CLUSTER = before[1]
 
 
 def as_interrupt(number: int, frame: FrameType | None) -> None:

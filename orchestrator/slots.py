@@ -18,8 +18,7 @@ import ray
 import ray.train
 from ray._common.constants import RAY_WARN_BLOCKING_GET_INSIDE_ASYNC_ENV_VAR
 from ray.exceptions import RayActorError
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.torch.config import _TorchBackend
+from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.exceptions import (
@@ -33,8 +32,8 @@ from ray.train.v2._internal.execution.controller import TrainController
 
 from orchestrator.config import TrainSettings
 from orchestrator.errors import NO_ROOM, UserError
-from orchestrator.interface import show_gloo_the_way
 from orchestrator.job import Job, run_job
+from orchestrator.meeting import Meeting
 from orchestrator.ray_storage import ray_storage
 from orchestrator.storage import Storage
 from orchestrator.worker import Work, train_loop
@@ -235,20 +234,6 @@ class Slots:
             slot.close()
 
 
-class _Backend(_TorchBackend):
-    """Ray Train's own, in which ranks on several nodes reach each other also where a host's name is its loopback."""
-
-    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
-        worker_group.execute(show_gloo_the_way)
-        super().on_start(worker_group, backend_config)
-
-
-class _Distributed(TorchConfig):
-    @property
-    def backend_cls(self) -> type[_Backend]:
-        return _Backend
-
-
 class _Trainer(TorchTrainer):
     """TorchTrainer whose controller can be killed, without the helper process for Ray Data's datasets.
 
@@ -276,7 +261,7 @@ def _trainer(name: str, shape: Shape, folder: Storage, mailbox: Any, work: Work)
     return _Trainer(
         train_loop,
         train_loop_config={"mailbox": mailbox, "slot": name, "work": work},
-        torch_config=_Distributed(),
+        torch_config=Meeting(),
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers, use_gpu=shape.gpus > 0, resources_per_worker=resources
         ),
