@@ -108,6 +108,9 @@ class _Watch:
         self.ends: list[float] = []
         self.memory: list[float] = []
 
+    def begun(self, trial: str) -> None:
+        pass
+
     def epoch(self, trial: str, choices: dict[str, Any], record: dict[str, Any]) -> None:
         pass
 

@@ -65,6 +65,9 @@ class SweepView:
         if self.live:
             self.live.__exit__(*error)
 
+    def begun(self, trial: str) -> None:
+        """Nothing is shown of a trial before it tells."""
+
     def epoch(self, trial: str, choices: dict[str, Any], record: dict[str, Any]) -> None:
         self.epochs[trial] = record
         seconds = record["seconds"] + record["eval_seconds"]

@@ -24,6 +24,7 @@ from methods.parts.labeller import Labeller
 from methods.parts.sampler import PromptRule, draw_prompts
 from orchestrator.build import pick_precision
 from orchestrator.config import Settings
+from orchestrator.data.cache import Lookups
 from orchestrator.data.loader import Apart, Loader
 from orchestrator.data.order import epoch_part, eval_batches, rank_batches
 from orchestrator.data.reader import DataSplit
@@ -48,6 +49,7 @@ class Position:
     sums: dict[str, float] = field(default_factory=dict)  #: of each loss, over the samples seen
     rows: tuple[int, ...] = ()  #: of the split, seen by all ranks, in their global order
     seconds: float = 0.0
+    waited: float = 0.0  #: of them, for data
 
 
 class NotFinite(RuntimeError):
@@ -81,7 +83,8 @@ class Engine:
         self.optimizer = make_optimizers(self.method, settings.train)
         self.model: torch.nn.Module = self.method
         self.embeddings: Embeddings | None = None  #: what the frozen encoder says of every row, where it is stored
-        self._encoded = 0
+        self.lookups = Lookups()  #: in the node's cache
+        self._encoded, self._waited = 0, 0.0
         method.sam.image_encoder.patch_embed.register_forward_hook(self._count)
         self.on_step: OnStep = lambda epoch, step, steps: None
         self.on_position: Callable[[Position], None] = lambda position: None  #: every ``train.keep_every`` steps
@@ -104,7 +107,7 @@ class Engine:
         """
         t = self.settings.train
         at = start or Position(epoch)
-        began = time.perf_counter() - at.seconds
+        began, self._waited = time.perf_counter() - at.seconds, at.waited
         order = epoch_part(len(self.train_split), t.seed, epoch, t.samples)
         steps = -(-len(order) // t.batch)
         sums: dict[str, float] = {}
@@ -132,6 +135,7 @@ class Engine:
         if len(at.rows) != len(order):
             raise RuntimeError(f"the ranks consumed {len(at.rows)} of the epoch's {len(order)} samples")
         ids = self.train_split.ids()
+        memory, waited = zip(*self.ranks.gather((peak_memory_mb(self.device), at.waited)), strict=True)
         return {
             "epoch": epoch,
             "lr": rate,
@@ -139,7 +143,8 @@ class Engine:
             "samples": len(order),
             "order": hashlib.sha256("\n".join(ids[i] for i in at.rows).encode()).hexdigest()[:16],
             "seconds": at.seconds,
-            "peak_memory_mb": max(self.ranks.gather(peak_memory_mb(self.device))),
+            "wait_seconds": max(waited),  # the others wait for the slowest rank
+            "peak_memory_mb": max(memory),
         }
 
     @torch.inference_mode()
@@ -221,11 +226,18 @@ class Engine:
             self.optimizer.set_rate(rate / t.lr)
         return rate
 
-    def encoded_since(self) -> int:
-        """Images that all ranks ran the encoder on since this was asked last."""
-        counts = self.ranks.gather(self._encoded)
+    def counted_since(self) -> dict[str, int]:
+        """What all ranks did since this was asked last.
+
+        ``encoded``: images that the encoder was run on; ``embedded``: that had a stored embedding instead. ``found``
+        and ``fetched``: how often the node's cache had a shard, and how often a store had to be asked.
+        """
+        found, fetched = self.lookups.take()
+        read = self.embeddings.read_since() if self.embeddings else 0
+        mine = {"encoded": self._encoded, "embedded": read, "found": found, "fetched": fetched}
         self._encoded = 0
-        return sum(counts)
+        counts = self.ranks.gather(mine)
+        return {name: sum(one[name] for one in counts) for name in mine}
 
     def _count(self, module: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self._encoded += len(output)
@@ -233,8 +245,12 @@ class Engine:
     def _batches(self, split: DataSplit, order: np.ndarray, epoch: int, done: int) -> Iterator[Batch]:
         """This rank's part of the epoch's global batches, but for the first ``done``."""
         batches = rank_batches(order, self.settings.train.batch, self.ranks.rank, self.ranks.world)[done:]
+        asked = time.perf_counter()
         with closing(iter(self.loader(split, batches, epoch, train=True))) as loader:
-            yield from loader
+            for batch in loader:
+                self._waited += time.perf_counter() - asked
+                yield batch
+                asked = time.perf_counter()
 
     def loader(self, split: DataSplit, batches: Any, epoch: int, train: bool) -> Loader:
         return Loader(
@@ -274,6 +290,7 @@ class Engine:
             at.sums | {name: at.sums.get(name, 0.0) + value for name, value in means.items()},
             rows,
             seconds,
+            self._waited,
         )
 
 

@@ -18,6 +18,7 @@ from orchestrator import checkpoint
 from orchestrator.build import build_method
 from orchestrator.class_eval import evaluate_classes
 from orchestrator.config import PromptSettings, Settings, from_flat
+from orchestrator.data.cache import Lookups
 from orchestrator.data.layouts import LAYOUTS
 from orchestrator.data.loader import Apart
 from orchestrator.data.reader import Dataset, DataSplit, holdout, open_dataset
@@ -106,6 +107,7 @@ def run_job(
         on_notice: asked after each step, on all ranks alike, whether to keep the state at once.
     """
     reset_peak_memory(device)
+    lookups = Lookups()
     settings = job.full_settings()
     dataset = patiently(lambda: open_dataset(Storage(job.data), settings.dataset))
     _check_unchanged(job, settings, dataset.manifest)
@@ -120,7 +122,7 @@ def run_job(
     if lesson:
         learn(method, lesson, ranks, device, run_job, on_step)
     engine = Engine(settings, method, train, device, ranks, around)
-    engine.on_step, engine.on_notice = on_step, on_notice
+    engine.on_step, engine.on_notice, engine.lookups = on_step, on_notice, lookups
     if stages := stages_of(Storage(job.data), method, settings.backbone.name, dataset):
         engine.offline = Shelf(stages, device, settings.data.threads, lambda: Told(on_step))
     best = _Best(task)
@@ -159,14 +161,14 @@ def run_job(
         record["best_epoch"], record["objective"] = best.epoch, record["val"][task.objective]
         record["best"] = best.value
         record["eval_seconds"] = time.perf_counter() - began
-        record["encoded"] = engine.encoded_since()
+        record |= engine.counted_since()
         history.append(dict(record))
         keep(None)
         last = _is_last(record, settings)
         if last:
             record["test"] = _test(engine, task, dataset, job)
             record["eval_seconds"] = time.perf_counter() - began
-            record["encoded"] += engine.encoded_since()
+            record |= {name: record[name] + count for name, count in engine.counted_since().items()}
         if len(history) == start > 1:
             record["earlier"] = history[:-1]
         if not report(record) or last or 0 < job.until <= record["epoch"]:

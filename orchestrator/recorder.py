@@ -32,11 +32,36 @@ STUDY_SECONDS = 10.0  #: between two copies of the study while trials run
 class Watcher(Protocol):
     """Who is told how the sweep goes."""
 
+    def begun(self, trial: str) -> None: ...
+
     def epoch(self, trial: str, choices: dict[str, Any], record: dict[str, Any]) -> None: ...
 
     def steps(self, told: Mapping[str, tuple[int, int, int]]) -> None: ...
 
     def ended(self, row: Row) -> None: ...
+
+
+class Watchers:
+    """Several of them."""
+
+    def __init__(self, *watchers: Watcher) -> None:
+        self.watchers = watchers
+
+    def begun(self, trial: str) -> None:
+        for watcher in self.watchers:
+            watcher.begun(trial)
+
+    def epoch(self, trial: str, choices: dict[str, Any], record: dict[str, Any]) -> None:
+        for watcher in self.watchers:
+            watcher.epoch(trial, choices, record)
+
+    def steps(self, told: Mapping[str, tuple[int, int, int]]) -> None:
+        for watcher in self.watchers:
+            watcher.steps(told)
+
+    def ended(self, row: Row) -> None:
+        for watcher in self.watchers:
+            watcher.ended(row)
 
 
 class StopAtFault(ray.tune.Stopper):
@@ -98,6 +123,7 @@ class Recorder(ray.tune.Callback):
         self._began[name] = time.time()
         self._choices[name] = {key: value for key, value in trial.config.items() if key != TRIAL}
         self._epochs[name] = []
+        self.watcher.begun(name)
         return name
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:

@@ -33,6 +33,7 @@ _EPOCH = pa.struct(
         ("samples", pa.int64()),
         ("order", pa.string()),
         ("seconds", pa.float64()),
+        ("wait_seconds", pa.float64()),  # of them, for data
         ("eval_seconds", pa.float64()),
         ("peak_memory_mb", pa.float64()),
         ("encoded", pa.int64()),  # images that the encoder was run on, for stored embeddings, too

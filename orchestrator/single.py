@@ -60,13 +60,15 @@ def train_on_ray(plan: Plan, screen: IO[str], keep: bool = False, errand: Errand
 
     from orchestrator.mailbox import open_mailbox
     from orchestrator.slots import FOLDER, Slots
+    from orchestrator.telemetry import Telemetry
     from orchestrator.trial import opened
 
     epochs: list[dict[str, Any]] = []
     trial, mailbox = errand.trial, open_mailbox()
-    slots = Slots(plan.name, plan.run / FOLDER, mailbox, most=1)
+    slots, telemetry = Slots(plan.name, plan.run / FOLDER, mailbox, most=1), Telemetry(plan)
 
     def follow() -> None:
+        telemetry.begun(trial)
         slots.start(_job(plan, errand))
         while (letter := opened(ray.get(mailbox.take.remote(trial)))) is not None:
             kind, content = letter
@@ -75,12 +77,14 @@ def train_on_ray(plan: Plan, screen: IO[str], keep: bool = False, errand: Errand
             else:
                 _add(epochs, content)
                 view.epoch(content)
+                telemetry.epoch(trial, {}, content)
                 mailbox.go_on.remote(trial, content["epoch"])
 
     with EpochView(plan, Console(file=screen, markup=False, highlight=False)) as view:
         try:
-            with slots:
+            with telemetry, slots:
                 row = _recorded(plan, errand, epochs, follow, keep)
+                telemetry.ended(row)
                 slots.close()
                 return row
         finally:

@@ -23,7 +23,7 @@ from orchestrator.objectives import QUALITY, costs
 from orchestrator.patience import is_passing
 from orchestrator.plan import Plan
 from orchestrator.ray_storage import ray_storage
-from orchestrator.recorder import Recorder, StopAtFault, Watcher
+from orchestrator.recorder import Recorder, StopAtFault, Watcher, Watchers
 from orchestrator.results import Row, from_record, read_rows
 from orchestrator.sampler import Lesson
 from orchestrator.slots import FOLDER as SLOTS
@@ -32,6 +32,7 @@ from orchestrator.space import Space
 from orchestrator.storage import Storage, writing_failed
 from orchestrator.study import FILE as JOURNAL
 from orchestrator.study import Ended, StudySearch, study_name
+from orchestrator.telemetry import Telemetry
 from orchestrator.trial import METRIC, name_of, run_trial
 from orchestrator.warm import WarmPoint
 from orchestrator.worker import Work
@@ -95,13 +96,14 @@ def run_sweep(
     )
     at_once = max(1, min(at_once, trials - len(rows)))
     slots = Slots(plan.name, run / SLOTS, mailbox, at_once, work)
-    recorder = Recorder(plan, trials, watcher, mailbox, slots, search, rows)
+    telemetry = Telemetry(plan, trials, rows)
+    recorder = Recorder(plan, trials, Watchers(watcher, telemetry), mailbox, slots, search, rows)
     try:
         recorder.tidy()
         if (rest := trials - len(rows)) > 0:
             for folder in (TUNE, SLOTS):  # of a sweep that was cut off: what counts lies in the study and in the trials
                 run.remove(folder)
-            with slots:
+            with telemetry, slots:
                 with _signals_kept():
                     _tuner(plan, rest, at_once, recorder).fit()
                 if not recorder.open_trials():

@@ -36,7 +36,7 @@ def recorder(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rec
     """Of a sweep with three open trials."""
     monkeypatch.setattr(sweep.ray, "get", lambda said: said)
     (tmp_path / "study.journal").write_bytes(b"journal")
-    watcher = SimpleNamespace(epoch=lambda *_: None, ended=lambda row: None)
+    watcher = SimpleNamespace(begun=lambda trial: None, epoch=lambda *_: None, ended=lambda row: None)
     mailbox = SimpleNamespace(close=SimpleNamespace(remote=lambda trial: None))
     search = SimpleNamespace(journal=tmp_path / "study.journal", tell=lambda name, end: None, objectives=("quality",))
     slots = SimpleNamespace(start=lambda job: None)

@@ -28,7 +28,7 @@ class Trials:
         self.said: str | None = None
         mailbox = SimpleNamespace(close=SimpleNamespace(remote=lambda trial: self.said))
         search = SimpleNamespace(journal=folder / "study.journal", tell=lambda name, end: None, objectives=("quality",))
-        watcher = SimpleNamespace(epoch=lambda *_: None, ended=lambda row: None)
+        watcher = SimpleNamespace(begun=lambda trial: None, epoch=lambda *_: None, ended=lambda row: None)
         slots = SimpleNamespace(start=lambda job: None)
         self.recorder = Recorder(plan, 9, watcher, mailbox, slots, search, rows=[])  # type: ignore[arg-type]
         self.stopper = StopAtFault(self.recorder)

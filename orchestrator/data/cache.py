@@ -8,13 +8,14 @@ name is gone.
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from orchestrator.errors import UserError
 
@@ -23,6 +24,8 @@ try:
 except ImportError:  # Windows: processes may then fetch the same shard twice, which is only slower
     fcntl = None  # type: ignore[assignment]
 
+#: How often this process and those it forked found a file in the cache, and how often they had to fetch it.
+_found, _fetched = multiprocessing.Value("Q"), multiprocessing.Value("Q")
 KEEP_FREE = 0.1  #: of what the cache may have, where SAMSWEEP_CACHE_GB says nothing else
 
 
@@ -47,6 +50,7 @@ def cached(name: str, size: int, fill: Callable[[Path], None]) -> Path:
     with _locked(target.with_suffix(".lock")):
         if target.exists() and target.stat().st_size == size:
             os.utime(target)  # when it was used last
+            _count(_found)
             return target
         aside = target.with_name(f"{target.stem}.{uuid.uuid4().hex[:8]}.tmp")
         try:
@@ -59,7 +63,26 @@ def cached(name: str, size: int, fill: Callable[[Path], None]) -> Path:
                 aside.rename(target)
         finally:
             aside.unlink(missing_ok=True)
+    _count(_fetched)
     return target
+
+
+class Lookups:
+    """What this process, and those it forked, asked the cache for since this was made or asked last."""
+
+    def __init__(self) -> None:
+        self._before = _found.value, _fetched.value
+
+    def take(self) -> tuple[int, int]:
+        """How often a file was there, and how often it had to be fetched."""
+        now, before = (_found.value, _fetched.value), self._before
+        self._before = now
+        return now[0] - before[0], now[1] - before[1]
+
+
+def _count(value: Any) -> None:
+    with value.get_lock():
+        value.value += 1
 
 
 def hold(path: Path) -> BinaryIO:

@@ -137,12 +137,21 @@ class Embeddings(Parts):
 
     def __init__(self, folder: Storage, forms: Mapping[str, Form], units: Sequence[Unit]) -> None:
         super().__init__(folder, forms, units, ", or set data.embeddings=off")
+        self._reads = 0
 
     def read(self, split: str, row: int, flipped: bool) -> Stored:
         """What is stored of a row of a whole split. Raises UserError where a shard has gone."""
         tensors = self.tensors(split, row, flipped)
         valid = self._cells(split, row, flipped)[EMBEDDING].valid
+        with self._lock:
+            self._reads += 1
         return Stored(tensors.pop(EMBEDDING), tuple(tensors.values()), valid)
+
+    def read_since(self) -> int:
+        """Images whose embedding was read since this was asked last."""
+        with self._lock:
+            reads, self._reads = self._reads, 0
+        return reads
 
 
 def _check_sound(path: Path, shard: Shard) -> None:
