@@ -73,6 +73,10 @@ ingest: $(VENV)/.installed ## turn a folder into shards: make ingest DATASET=cod
 leaderboard: $(VENV)/.installed ## the best of every method on every dataset
 	@$(SAMSWEEP) leaderboard --storage '$(STORAGE)'
 
+.PHONY: dashboard
+dashboard: $(VENV)/.installed ## show the studies in optuna-dashboard, and where Ray's dashboard is
+	@$(SAMSWEEP) dashboard --storage '$(STORAGE)'
+
 .PHONY: gc
 gc: $(VENV)/.installed ## show what nobody needs any more under STORAGE, and remove it once confirmed
 	@$(SAMSWEEP) gc $(if $(NAME),'$(NAME)') $(if $(PRUNED),--pruned) --storage '$(STORAGE)'

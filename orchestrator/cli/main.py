@@ -9,11 +9,24 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from orchestrator import __version__
-from orchestrator.cli import cluster, data, gc, machine, prepare, pretrain, replay, results, run, seeds, sweep
+from orchestrator.cli import (
+    cluster,
+    dashboard,
+    data,
+    gc,
+    machine,
+    prepare,
+    pretrain,
+    replay,
+    results,
+    run,
+    seeds,
+    sweep,
+)
 from orchestrator.errors import UserError, unknown
 from orchestrator.redact import redact
 
-VERB_MODULES = (data, run, sweep, prepare, seeds, replay, results, gc, pretrain, machine, cluster)
+VERB_MODULES = (data, run, sweep, prepare, seeds, replay, results, dashboard, gc, pretrain, machine, cluster)
 
 
 class Parser(argparse.ArgumentParser):
