@@ -163,7 +163,8 @@ def test_prometheus_takes_ray_off_our_names_alone() -> None:
     text = (MONITORING / "prometheus.yml").read_text()
     assert "--web.listen-address=127.0.0.1" in text.split("\n\n")[0], "how it is started, on top"
     (job,) = yaml.safe_load(text)["scrape_configs"]
-    assert job["file_sd_configs"] == [{"files": ["/tmp/ray/prom_metrics_service_discovery.json"]}]
+    (nodes,) = job["file_sd_configs"]
+    assert nodes["files"] == ["/tmp/ray/prom_metrics_service_discovery.json"]
     (rename,) = [rule for rule in job["metric_relabel_configs"] if rule.get("target_label") == "__name__"]
     for name, becomes in (("ray_samsweep_epoch", "samsweep_epoch"), ("ray_node_cpu_utilization", None)):
         match = re.fullmatch(rename["regex"], name)
