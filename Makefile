@@ -75,7 +75,7 @@ leaderboard: $(VENV)/.installed ## the best of every method on every dataset
 
 .PHONY: dashboard
 dashboard: $(VENV)/.installed ## show the studies in optuna-dashboard, and where Ray's dashboard is
-	@$(SAMSWEEP) dashboard --storage '$(STORAGE)'
+	@$(SAMSWEEP) dashboard --storage '$(STORAGE)' $(ON)
 
 .PHONY: gc
 gc: $(VENV)/.installed ## show what nobody needs any more under STORAGE, and remove it once confirmed
@@ -152,8 +152,14 @@ test-kills: $(VENV)/.installed ## a sweep killed ten times at random moments: tw
 	@$(BIN)/python -m pytest -m kills
 
 .PHONY: test-cluster
-test-cluster: $(VENV)/.installed ## a cluster that loses a node, with and without notice: five minutes
-	@$(BIN)/python -m pytest -m cluster
+test-cluster: $(VENV)/.installed ## three hosts, Slurm, ssh, Prometheus, for real (Debian, root): half an hour
+	@for p in ip slurmctld munged sshd rsync prometheus radosgw ceph-osd ceph-mgr; do \
+		PATH="$$PATH:/usr/sbin" command -v $$p >/dev/null || missing=1; done; test -z "$$missing" || { \
+		test -e /usr/sbin/policy-rc.d || { printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; \
+		chmod +x /usr/sbin/policy-rc.d; ours=1; }; apt-get update -qq && apt-get install -y -qq --no-install-recommends \
+		iproute2 procps slurm-wlm munge openssh-server rsync prometheus radosgw ceph-mon ceph-osd ceph-mgr ceph-common; \
+		code=$$?; test -z "$$ours" || rm -f /usr/sbin/policy-rc.d; exit $$code; }
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster $(if $(ONLY),-k '$(ONLY)')
 
 .PHONY: test-s3
 test-s3: $(VENV)/.installed ## data and results in a real S3 store (a one-node Ceph; Debian, root); ONLY=quick leaves out kills

@@ -47,9 +47,10 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--storage", default=STORAGE, metavar="URI", help=f"root of results (default {STORAGE}/)")
 
 
-def add_cluster(parser: argparse.ArgumentParser, sent: bool = True) -> None:
-    """``sent``: the verb is run there where one is given; else it is about a cluster, and one must be."""
-    parser.add_argument("--cluster", metavar="CLUSTER", required=not sent, help=CLUSTER_HELP)
+def add_cluster(parser: argparse.ArgumentParser, sent: bool = True, required: bool | None = None) -> None:
+    """``sent``: the verb is run there where one is given; else it is about a cluster, and as a rule one must be."""
+    required = not sent if required is None else required
+    parser.add_argument("--cluster", metavar="CLUSTER", required=required, help=CLUSTER_HELP)
     parser.set_defaults(sent=sent)
 
 
