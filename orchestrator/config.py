@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import shlex
 import types
@@ -216,9 +217,14 @@ def _split(key: str, sections: Mapping[str, Any]) -> tuple[str, str]:
     return section, name
 
 
+@functools.cache
+def _hints(section: type) -> dict[str, Any]:
+    return typing.get_type_hints(section)
+
+
 def _typed(key: str, value: Any, section: Any, name: str) -> Any:
     """The value as the field's type, within its limits; strings come from the command line."""
-    wanted = typing.get_type_hints(type(section))[name]
+    wanted = _hints(type(section))[name]
     metadata = next(f.metadata for f in dataclasses.fields(section) if f.name == name)
     optional = isinstance(wanted, types.UnionType)
     if optional and (value is None or value == "none"):

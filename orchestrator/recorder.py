@@ -128,9 +128,9 @@ class Recorder(ray.tune.Callback):
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
         if "record" in result:
-            name = name_of(trial)
-            self._epochs[name].append(result["record"])
-            self.watcher.epoch(name, self._choices[name], result["record"])
+            name, (record,) = name_of(trial), result["record"]
+            self._epochs[name].append(record)
+            self.watcher.epoch(name, self._choices[name], record)
             if time.monotonic() - self._study_kept > STUDY_SECONDS:  # it grows with each epoch of each trial
                 self._keep_study()
 

@@ -148,6 +148,10 @@ class StudySearch(OptunaSearch):
         state = states.get(end.status, TrialState.FAIL) if all(map(math.isfinite, values)) else TrialState.FAIL
         self._ot_study.tell(number, values if state == TrialState.COMPLETE else None, state=state)
 
+    def save(self, checkpoint_path: str) -> None:
+        """For Tune's snapshots, which nobody reads: the journal is what a study is gone on with."""
+        Path(checkpoint_path).touch()
+
     def _next(self) -> Any:
         """The trial to suggest, its random numbers dependent on seed and number alone."""
         if not self._begun:
@@ -186,7 +190,9 @@ class StudySearch(OptunaSearch):
         return [trial for trial in trials if trial.state != TrialState.WAITING]
 
     def _frozen(self, number: int) -> FrozenTrial:
-        trial: FrozenTrial = self._ot_study.get_trials(deepcopy=False)[number]
+        """Not from the list of all, which would have to be made for each."""
+        storage, study = self._ot_study._storage, self._ot_study._study_id
+        trial: FrozenTrial = storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study, number))
         return trial
 
 

@@ -33,7 +33,8 @@ def run_trial(choices: dict[str, Any], mailbox: Any) -> None:
         for record in (*content.pop("earlier", ()), content):
             if record["epoch"] > seen:
                 seen = record["epoch"]
-                ray.tune.report({"epoch": seen, METRIC: record["best"], "record": record})
+                # in a list: of each number in a dictionary Tune would keep a history, 60 kB a trial in all
+                ray.tune.report({"epoch": seen, METRIC: record["best"], "record": [record]})
         mailbox.go_on.remote(trial, seen)
 
 

@@ -37,7 +37,7 @@ class Trials:
         trial = SimpleNamespace(config={TRIAL: f"{number:03d}"})
         self.recorder.on_trial_start(0, [], trial)
         for record in told:
-            self.recorder.on_trial_result(0, [], trial, {"record": record})
+            self.recorder.on_trial_result(0, [], trial, {"record": [record]})
         self.said = cause
         (self.recorder.on_trial_error if cause else self.recorder.on_trial_complete)(0, [], trial)
 
