@@ -29,6 +29,11 @@ class Asha(ASHAScheduler):
         passed = name == FIRST or before < KNOWN or result["epoch"] < self.reached.get(name, 0)
         return self.CONTINUE if passed else decision
 
+    def choose_trial_to_run(self, controller: Any) -> Any:
+        """Tune's own choice, the first that waits, without a look at all that are over."""
+        waiting = [trial for trial in controller.get_live_trials() if trial.status == "PENDING"]
+        return min(waiting, key=name_of, default=None)
+
     def _been_at(self, epoch: int) -> int:
         """How many trials were compared at the rung that an epoch is, so far; enough where it is none."""
         rungs = [recorded for bracket in self._brackets for rung, recorded in bracket._rungs if rung == epoch]

@@ -224,7 +224,7 @@ def _hints(section: type) -> dict[str, Any]:
 
 def _typed(key: str, value: Any, section: Any, name: str) -> Any:
     """The value as the field's type, within its limits; strings come from the command line."""
-    wanted = _hints(type(section))[name]
+    wanted = _hints(type(section))[name]  # type: ignore[arg-type]
     metadata = next(f.metadata for f in dataclasses.fields(section) if f.name == name)
     optional = isinstance(wanted, types.UnionType)
     if optional and (value is None or value == "none"):

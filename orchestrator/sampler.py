@@ -6,7 +6,7 @@ long; TPE a dimension at a time finds those soon and sees nothing else. ``docs/s
 
 from __future__ import annotations
 
-import heapq
+import bisect
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from optuna.samplers import TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-SEEN, BEST = 500, 100
+SEEN, BEST = 250, 50
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Tpe(TPESampler):
         known = distributions or {}
         self._good = [_as_trial(one, known) for one in lessons if one.good]
         self._bad = [_as_trial(one, known) for one in lessons if not one.good]
-        self._seen: _Glance | None = None
+        self._memory: _Memory | None = None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return {} if trial.number % 2 else super().infer_relative_search_space(self._glance(study, trial), trial)
@@ -81,9 +81,9 @@ class Tpe(TPESampler):
 
     def _glance(self, study: Study, trial: FrozenTrial) -> Any:
         """The study as one suggestion sees it: it is looked at once, whatever the number of dimensions."""
-        if self._seen is None or self._seen.number != trial.number:
-            self._seen = _Glance(study, trial.number)
-        return self._seen
+        if self._memory is None or self._memory.study is not study:
+            self._memory = _Memory(study)
+        return self._memory.look(trial.number)
 
     def _build_parzen_estimator(
         self, study: Study, search_space: dict[str, BaseDistribution], trials: list[FrozenTrial], handle_below: bool
@@ -92,13 +92,45 @@ class Tpe(TPESampler):
         return super()._build_parzen_estimator(study, search_space, [*others, *trials], handle_below)
 
 
-class _Glance:
-    """A study, of whose trials some are left out where there are many."""
+class _Memory:
+    """The trials of a study that its suggestions look at, kept up to date without a look at all of them."""
 
-    def __init__(self, study: Study, number: int) -> None:
-        self.study, self.number = study, number
-        trials = study._get_trials(deepcopy=False, use_cache=False)
-        self.trials = trials if len(trials) <= SEEN or len(study.directions) > 1 else _few(trials, study.direction)
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.trials: list[FrozenTrial] = []  #: by number
+        self._number = -1  #: of the trial that was suggested last
+        self._open: list[int] = []
+        self._closed: list[FrozenTrial] = []
+        self._best: list[tuple[float, int, FrozenTrial]] = []
+        self._sign = -1 if study.directions[0] == StudyDirection.MAXIMIZE else 1
+        self._all = len(study.directions) > 1  # there the best are a front, of any size
+
+    def look(self, number: int) -> _Memory:
+        """As things stand when trial ``number`` is suggested; what waits for its turn is left out."""
+        if number == self._number:
+            return self
+        storage, study = self.study._storage, self.study._study_id
+        numbers = [*self._open, *range(max(self._number, -1) + 1, number + 1)]
+        self._number, self._open, there = max(number, self._number), [], []
+        for one in numbers:
+            trial = storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study, one))
+            if trial.state.is_finished():
+                self._close(trial)
+            else:
+                self._open.append(one)
+                there.append(trial)
+        few = {trial.number: trial for trial in [*self._closed, *(trial for *_, trial in self._best), *there]}
+        self.trials = [few[one] for one in sorted(few)]
+        return self
+
+    def _close(self, trial: FrozenTrial) -> None:
+        bisect.insort(self._closed, trial, key=lambda one: one.number)
+        if self._all:
+            return
+        del self._closed[: max(0, len(self._closed) - (SEEN - BEST))]
+        if trial.state == TrialState.COMPLETE and trial.value is not None:
+            bisect.insort(self._best, (self._sign * trial.value, trial.number, trial), key=lambda one: one[:2])
+            del self._best[BEST:]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.study, name)
@@ -107,16 +139,6 @@ class _Glance:
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
         return [trial for trial in self.trials if states is None or trial.state in states]
-
-
-def _few(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
-    """All that are open, the best, and the newest, in their order."""
-    closed = [trial for trial in trials if trial.state.is_finished()]
-    sign = 1 if direction == StudyDirection.MAXIMIZE else -1
-    done = [trial for trial in closed if trial.state == TrialState.COMPLETE]
-    best = {trial.number for trial in heapq.nlargest(BEST, done, key=lambda trial: sign * (trial.value or 0.0))}
-    newest = {trial.number for trial in closed[-(SEEN - BEST) :]}
-    return [t for t in trials if t.number in best or t.number in newest or not t.state.is_finished()]
 
 
 def _as_trial(lesson: Lesson, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:

@@ -101,6 +101,8 @@ class StudySearch(OptunaSearch):
         for start in warm:
             self._ot_study.enqueue_trial(start.point, {WARM: start.source}, skip_if_exists=True)
         self._numbers: dict[str, int] = {}  # by Tune's id
+        self._last: int | None = None  # the number of the last trial that was asked for
+        self._waited = 0  # the highest number of a trial that waited, or the last number there was
         self._begun = self._reconcile(ended or {})
 
     def _setup_study(self, mode: str) -> None:
@@ -155,15 +157,24 @@ class StudySearch(OptunaSearch):
     def _next(self) -> Any:
         """The trial to suggest, its random numbers dependent on seed and number alone."""
         if not self._begun:
-            trials = self._ot_study.get_trials(deepcopy=False)
-            waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
-            self._seed_sampler(min(waiting, default=len(trials)))
-            return self._ot_study.ask()
+            self._seed_sampler(self._number_to_come())
+            asked = self._ot_study.ask()
+            self._last = asked.number
+            return asked
         trial = self._begun.pop(0)
         if trial.state.is_finished():  # somebody removed its row: run it again, what was told stays told
             return optuna.trial.FixedTrial(trial.params, trial.number)
         self._seed_sampler(trial.number)
         return optuna.trial.Trial(self._ot_study, trial._trial_id)
+
+    def _number_to_come(self) -> int:
+        """Of the next trial. Nobody else adds any: without one that waits, it is the last one's successor."""
+        if self._last is not None and self._last >= self._waited:
+            return self._last + 1
+        trials = self._ot_study.get_trials(deepcopy=False)
+        waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
+        self._waited = max(waiting, default=len(trials) - 1)
+        return min(waiting, default=len(trials))
 
     def _seed_sampler(self, number: int) -> None:
         seeds = np.random.SeedSequence([self._base_seed, number]).generate_state(2)

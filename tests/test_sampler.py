@@ -10,6 +10,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial
 
+from orchestrator import sampler as sampling
 from orchestrator.sampler import Lesson, Tpe
 
 X, Y = FloatDistribution(0.0, 1.0), FloatDistribution(0.0, 1.0)
@@ -74,3 +75,27 @@ def test_even_trials_see_all_dimensions_together_and_odd_ones_each_alone(monkeyp
 def test_the_seed_decides() -> None:
     one, same, other = (asked(study(LESSONS, seed), 6) for seed in (1, 1, 2))
     assert one == same != other
+
+
+def test_what_a_long_study_is_asked_for_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many trials the best, the newest and the open ones are looked at; of few all, in the order of their numbers."""
+    monkeypatch.setattr(sampling, "SEEN", 20)
+    monkeypatch.setattr(sampling, "BEST", 5)
+    tpe = Tpe(0, 2)
+    study = optuna.create_study(direction="maximize", sampler=tpe)
+    for number in range(60):
+        trial = study.ask()
+        trial.suggest_float("x", 0, 1)
+        trial.suggest_float("y", 0, 1)
+        if number % 10 != 7:
+            study.tell(trial, value=1.0 - number / 100 if number % 3 else number / 100)
+        assert tpe._memory is not None
+        seen = [one.number for one in tpe._memory.trials]
+        assert seen == sorted(seen) and len(seen) == len(set(seen))
+        done = [t for t in study.get_trials(deepcopy=False)[:number] if t.state.is_finished()]
+        if len(done) <= 15:
+            assert {t.number for t in done} <= set(seen)
+        best = sorted(done, key=lambda t: (-(t.value or 0), t.number))[:5]
+        newest = done[-15:]
+        running = {t.number for t in study.get_trials(deepcopy=False)[:number] if not t.state.is_finished()}
+        assert set(seen) == {t.number for t in [*best, *newest]} | running | {number}
