@@ -78,7 +78,7 @@ def test_the_seed_decides() -> None:
 
 
 def test_what_a_long_study_is_asked_for_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of many trials the best, the newest and the open ones are looked at; of few all, in the order of their numbers."""
+    """Of many trials the best, the newest and the open ones are looked at, in the order of their numbers."""
     monkeypatch.setattr(sampling, "SEEN", 20)
     monkeypatch.setattr(sampling, "BEST", 5)
     tpe = Tpe(0, 2)
@@ -88,7 +88,7 @@ def test_what_a_long_study_is_asked_for_does_not_grow(monkeypatch: pytest.Monkey
         trial.suggest_float("x", 0, 1)
         trial.suggest_float("y", 0, 1)
         if number % 10 != 7:
-            study.tell(trial, value=1.0 - number / 100 if number % 3 else number / 100)
+            study.tell(trial, 1.0 - number / 100 if number % 3 else number / 100)
         assert tpe._memory is not None
         seen = [one.number for one in tpe._memory.trials]
         assert seen == sorted(seen) and len(seen) == len(set(seen))
