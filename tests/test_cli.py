@@ -28,7 +28,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("swep",), "unknown verb 'swep' (nearest: sweep)"),
+        (("swep",), "unknown verb 'swep' (nearest: sweep"),
         (("sweep", "mcaa", "cod10k"), "unknown method 'mcaa' (nearest: mca)"),
         (("sweep", "mca", "cod1k"), "unknown dataset 'cod1k' (nearest: cod10k, cod4040)"),
         (("sweep", "mca", "cod10k", "--set", "train.lrr=1"), "unknown setting 'train.lrr' (nearest: train.lr"),

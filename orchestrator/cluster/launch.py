@@ -156,6 +156,7 @@ def ensure_token() -> None:
 
 def _run(words: Sequence[str], cluster: Cluster, failed: str) -> None:
     """Where the launch file lies in a checkout's clusters/, paths in it are relative to the checkout."""
-    folder = cluster.file.resolve().parent
-    if code := subprocess.run(words, cwd=folder.parent if folder.name == FOLDER else None).returncode:
+    checkout = cluster.file.resolve().parent.parent
+    in_checkout = cluster.file.resolve().parent.name == FOLDER and (checkout / "pyproject.toml").exists()
+    if code := subprocess.run(words, cwd=checkout if in_checkout else None).returncode:
         raise UserError(f"`{' '.join(['ray', *words[1:]])}` ended with {code}: the cluster {failed}")
