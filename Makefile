@@ -210,6 +210,10 @@ bench-prompts: $(VENV)/.installed ## prompt learning beside frozen SAM, its deco
 bench-panoramas: $(VENV)/.installed ## GoodSAM beside its assistant and a student of the assistant alone, three seeds: most of an hour
 	@$(BIN)/python benchmarks/panoramas.py --data '$(STORAGE)/panoramas/data' --storage '$(STORAGE)/panoramas'
 
+.PHONY: bench-driver
+bench-driver: $(VENV)/.installed ## what a study of TRIALS=10000 costs its driver, with pretended workers: twenty minutes
+	@$(BIN)/python benchmarks/driver.py $(if $(TRIALS),--trials '$(TRIALS)')
+
 .PHONY: bench-embeddings
 bench-embeddings: $(VENV)/.installed ## an epoch of a frozen encoder with and without stored embeddings: some minutes
 	@$(BIN)/python benchmarks/embedding_cache.py

@@ -1,6 +1,6 @@
 """What a study of very many trials costs its driver: processor time and memory, trial by trial.
 
-    make bench-driver TRIALS=10000     half an hour on two cores; exit code 1 above 0.1 s a trial or 2 GiB
+    make bench-driver     twenty minutes on two cores; exit code 1 above 0.1 s a trial or 2 GiB
 
 The sweep is the real one, on a real Ray: Tune, its actors for trials, Optuna's TPE over mca's ten dimensions, ASHA, the
 mailbox, a row for each trial. What is pretended are the workers: as many slots as a cluster of 512 GPUs has answer at
