@@ -32,7 +32,7 @@ class Asha(ASHAScheduler):
     def choose_trial_to_run(self, controller: Any) -> Any:
         """Tune's own choice, the first that waits, without a look at all that are over."""
         waiting = [trial for trial in controller.get_live_trials() if trial.status == "PENDING"]
-        return min(waiting, key=name_of, default=None)
+        return min(waiting, key=lambda trial: int(name_of(trial)), default=None)
 
     def _been_at(self, epoch: int) -> int:
         """How many trials were compared at the rung that an epoch is, so far; enough where it is none."""

@@ -72,9 +72,9 @@ def nodes_for(train: TrainSettings, trials: int, room: Callable[[], int], say: C
     """
     bundle = {"CPU": train.cpus_per_worker} | ({"GPU": train.gpus_per_worker} if train.gpus_per_worker else {})
     wanted = min(train.workers * trials, _at_most(train))
-    request_resources(bundles=[bundle] * wanted)
     try:
-        _wait(wanted, train.least_workers, room, say)
+        # again and again: there is one request a cluster, and another sweep's would be in the place of ours
+        _wait(wanted, train.least_workers, room, say, lambda: request_resources(bundles=[bundle] * wanted))
         yield
     finally:
         request_resources(bundles=[])
@@ -91,12 +91,16 @@ def _at_most(train: TrainSettings) -> int:
     return fits
 
 
-def _wait(wanted: int, least: int, room: Callable[[], int], say: Callable[[str], None]) -> None:
+def _wait(
+    wanted: int, least: int, room: Callable[[], int], say: Callable[[str], None], ask: Callable[[], object]
+) -> None:
     began = changed = told = time.monotonic()
     there = room()
     say(f"waiting for nodes: room for {there} of {wanted} workers; the autoscaler was asked")
+    ask()
     while there < wanted and time.monotonic() - began < MINUTES * 60:
         time.sleep(LOOK)
+        ask()
         now = room()
         if now != there:
             there, changed = now, time.monotonic()

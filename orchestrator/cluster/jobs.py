@@ -149,20 +149,23 @@ def follow(cluster: Cluster, name: str, write: Callable[[str], None], say: Calla
     """
     import aiohttp
 
-    shown, seen = 0, 0.0  # characters, and when the cluster was last there
+    shown, reached = 0, False
+    lost: float | None = None  #: since when the cluster is out of reach
     while True:
         try:
             with reach(cluster) as address:
                 client = _client(address)
                 _job(client, name)
+                reached, lost = True, None
                 for text in _tail(client, name, shown):
-                    shown, seen = shown + len(text), time.monotonic()
+                    shown += len(text)
                     write(text)
                 return exit_code(_ended(client, name))
         except (UserError, RuntimeError, OSError, aiohttp.ClientError) as error:
-            if not seen:
+            if not reached:
                 raise error if isinstance(error, UserError) else UserError(f"{cluster.name}: {error}") from error
-            if time.monotonic() - seen > GONE_SECONDS:
+            lost = lost or time.monotonic()
+            if time.monotonic() - lost > GONE_SECONDS:
                 raise UserError(f"cluster '{cluster.name}' is out of reach; the job may well go on") from error
             say("the connection is lost; the job goes on; looking for it")
             time.sleep(AGAIN_SECONDS)
@@ -228,7 +231,7 @@ def _told(address: str) -> Any:
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         said = lines[0] if lines else type(error).__name__
-        if re.search(r"authenticat|token|401|403", str(error), re.IGNORECASE):
+        if re.search(r"authenticat|token|\b40[13]\b", str(error).replace(address, ""), re.IGNORECASE):
             said = "it does not know this token; ~/.ray/auth_token must be the one that the cluster was started with"
         raise UserError(f"{address}: {said}") from error
 

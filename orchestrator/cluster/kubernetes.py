@@ -45,6 +45,9 @@ def as_rayjob(config: dict[str, Any], name: str, words: Sequence[str]) -> dict[s
 
     Raises UserError for a word with a space in it.
     """
+    words = [
+        word for word, after in zip(words, [*words[1:], "-"], strict=True) if word and after
+    ]  # `--set ''`: nothing
     if spaced := next((word for word in words if re.search(r"\s", word)), None):
         raise UserError(f"'{spaced}': KubeRay takes a command apart at spaces; give one setting, without spaces")
     job = copy.deepcopy(config)

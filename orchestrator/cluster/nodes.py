@@ -50,18 +50,26 @@ def examine_nodes(data: Storage, storage: Storage, dashboard: str | None) -> lis
         )
         if not nodes:
             return [answered]
-        checks: list[Callable[[], Check]] = [
-            lambda: _versions(nodes),
-            lambda: _gpus(nodes),
-            lambda: _tokens(nodes),
-            lambda: _refusal(dashboard),
-            lambda: _clocks(nodes),
-            lambda: _disks(nodes),
-            lambda: _storage(nodes, storage),
-            lambda: _data(nodes, data),
-            lambda: _network(nodes),
-        ]
-        return [answered, *(check() for check in checks)]
+        checks: dict[str, Callable[[], Check]] = {
+            "versions": lambda: _versions(nodes),
+            "GPUs": lambda: _gpus(nodes),
+            "token": lambda: _tokens(nodes),
+            "refusal": lambda: _refusal(dashboard),
+            "clocks": lambda: _clocks(nodes),
+            "disks": lambda: _disks(nodes),
+            "STORAGE": lambda: _storage(nodes, storage),
+            "DATA": lambda: _data(nodes, data),
+            "all-reduce": lambda: _network(nodes),
+        }
+        return [answered, *(_guarded(name, check) for name, check in checks.items())]
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    """A node that dies while it is asked is a line, too."""
+    try:
+        return check()
+    except Exception as error:
+        return Check(name, False, _line(error), "look at the dashboard's Cluster page, and ask again")
 
 
 @contextlib.contextmanager

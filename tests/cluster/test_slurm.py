@@ -30,7 +30,7 @@ def submit(cluster: Slurm, folder: Path, *words: str) -> str:
     """Queue a command as a user does, from ``folder``; the job's number."""
     script = "import sys; from orchestrator.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", script, "slurm", "--nodes", "1", "--options=--gres=none", *words]
-    environment = {**cluster.environment, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+    environment = {**cluster.environment, "SAMSWEEP_PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "is queued on 1 node(s)" in done.stdout and "scancel" in done.stdout
