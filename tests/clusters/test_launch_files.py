@@ -100,7 +100,7 @@ def test_a_file_opens_with_the_command_that_uses_it_and_its_values_stand_on_top(
 
 @pytest.mark.parametrize("name", [*LAUNCHED, "kuberay"])
 def test_no_secret_stands_in_it(name: str) -> None:
-    paths = ("~/.ray/auth_token", "--from-literal=id=...")  # where one is, and how to bring one
+    paths = ("~/.ray/auth_token", "~/.aws/credentials", "--from-literal=id=...")  # where one is, and how to bring one
     lines = [line for line in text(name).splitlines() if not any(path in line for path in paths)]
     assert [line for line in lines if redact(line) != line] == []
     assert not re.search(r"PRIVATE KEY|\b[0-9a-f]{32,}\b", text(name))
