@@ -23,6 +23,12 @@ class UserError(Exception):
     """
 
 
+def last_line(text: str, otherwise: object = "") -> str:
+    """The last line that says something, of what another program said; ``otherwise`` where none does."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else str(otherwise)
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that nobody knows: ``unknown dataset 'cod10' (nearest: cod10k; ...)``."""
     names = sorted(known)

@@ -180,13 +180,14 @@ def _with_nodes_to_come(
     kinds = kinds_to_come()
     could_be = Capacity((*capacity.nodes, *((kind.cpus, kind.gpus) for kind in kinds)))
     plan = with_gpus(plan, could_be, gpus_given)
+    if not kinds:
+        return plan, capacity
     train = plan.settings.train
-    if kinds:
 
-        def say(text: str) -> None:
-            print(text, file=screen)
+    def say(text: str) -> None:
+        print(text, file=screen)
 
-        stack.enter_context(nodes_for(train, at_once, lambda: capacity_now().ranks(train), say))
+    stack.enter_context(nodes_for(train, at_once, lambda: capacity_now().ranks(train), say))
     return plan, capacity_now()
 
 

@@ -110,7 +110,7 @@ class _Memory:
         if number == self._number:
             return self
         storage, study = self.study._storage, self.study._study_id
-        numbers = [*self._open, *range(max(self._number, -1) + 1, number + 1)]
+        numbers = [*self._open, *range(self._number + 1, number + 1)]
         self._number, self._open, there = max(number, self._number), [], []
         for one in numbers:
             trial = storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study, one))

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from orchestrator.cluster.launch import CHANGE, Cluster
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, last_line
 
 LONGEST = 47  #: characters of a RayJob's name, which KubeRay adds to
 
@@ -32,8 +32,7 @@ def run(cluster: Cluster, name: str, words: Sequence[str], say: Callable[[str], 
         raise UserError(f"{cluster.file}: '{line}': put your own value in {CHANGE}'s place")
     done = subprocess.run(["kubectl", "create", "-f", "-"], input=text, capture_output=True, text=True)
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        raise UserError(f"kubectl create: {said[-1] if said else done.returncode}")
+        raise UserError(f"kubectl create: {last_line(done.stderr, done.returncode)}")
     called = job["metadata"]["name"]
     say(f"RayJob {called} is created; follow it with: kubectl logs -f job/{called}")
     say(f"end it, with its cluster: kubectl delete rayjob {called}")

@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.cluster.probe import Facts, Probe
 from orchestrator.doctor import Check
+from orchestrator.errors import last_line
 from orchestrator.storage import Storage
 
 SECONDS = 90.0  #: for a node to answer
@@ -99,8 +100,7 @@ def _nodes() -> Iterator[tuple[list[Node], list[str]]]:
 
 
 def _line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:160]
+    return last_line(str(error), type(error).__name__)[:160]
 
 
 def _versions(nodes: Sequence[Node]) -> Check:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cluster.launch import Cluster
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, last_line
 
 SECONDS = 120
 
@@ -34,8 +34,7 @@ def stop_nodes(cluster: Cluster) -> None:
             [*words, stop], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False
         )
         if done.returncode:
-            said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-            wrong.append(f"{node or head}: {said[-1] if said else done.returncode}")
+            wrong.append(f"{node or head}: {last_line(done.stderr or done.stdout, done.returncode)}")
     if wrong:
         raise UserError(f"cluster '{cluster.name}' may still run on {'; '.join(wrong)}")
 

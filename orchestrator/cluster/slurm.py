@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, last_line
 
 SCRIPT = Path(__file__).resolve().parents[2] / "clusters" / "slurm.sbatch"
 
@@ -33,6 +33,5 @@ def submit(words: Sequence[str], nodes: int, options: str = "") -> str:
     done = subprocess.run(command, capture_output=True, text=True)
     number = re.match(r"\d+", done.stdout.strip())
     if done.returncode or not number:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        raise UserError(f"sbatch: {said[-1] if said else done.stdout.strip() or done.returncode}")
+        raise UserError(f"sbatch: {last_line(done.stderr, done.stdout.strip() or done.returncode)}")
     return number[0]

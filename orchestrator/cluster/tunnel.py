@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from orchestrator.cluster.launch import RAY, Cluster
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, last_line
 
 SECONDS = 90.0  #: for ssh to get through
 PROBE_SECONDS = 5.0
@@ -81,10 +81,9 @@ def _wait(tunnel: subprocess.Popen[bytes], address: str, cluster: Cluster, log: 
     while not answers(address):
         if tunnel.poll() is not None or time.monotonic() > end:
             log.seek(0)
-            said = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+            said = last_line(log.read().decode(errors="replace"), "no answer")
             raise UserError(
-                f"cluster '{cluster.name}' cannot be reached ({said[-1] if said else 'no answer'}); "
-                f"is it up? make up CLUSTER={cluster.name}"
+                f"cluster '{cluster.name}' cannot be reached ({said}); is it up? make up CLUSTER={cluster.name}"
             )
         time.sleep(0.3)
 
