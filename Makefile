@@ -137,7 +137,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 .PHONY: test
 test: $(VENV)/.installed ## the quick suite
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not s3 and not slow and not cluster and not weights' -n auto --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not s3 and not slow and not cluster and not weights' -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-faults
 test-faults: $(VENV)/.installed ## killed workers, Ctrl-C and failing trials on a real Ray

@@ -25,6 +25,15 @@ hypothesis.settings.register_profile("samsweep", deadline=None)
 hypothesis.settings.load_profile("samsweep")
 
 
+#: Files that take longest: begun first, so that no core waits for them at the end.
+LONGEST = ("test_end_to_end", "test_conformance", "test_pretraining", "test_job", "test_cache", "test_stage")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 @pytest.fixture(scope="session")
 def kvasir() -> Path:
     """200 real polyps beside the project; see the README there."""

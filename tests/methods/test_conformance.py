@@ -103,33 +103,41 @@ def test_trains_exactly_what_it_names(case: tuple[str, dict[str, object]], batch
     assert all(n.endswith(UNSEEN) for n in named - changed)
 
 
-def overfit(method: Method, batch: Batch) -> Batch:
-    """Trained on one batch until it knows it; the batch as it saw it. Whoever wants a teacher gets one that does."""
+def overlap(method: Method, batch: Batch) -> float:
+    """IoU of the foreground of all that a batch holds."""
+    was_training = method.training
+    with torch.inference_mode():
+        logits = method.eval().predict(batch)
+    method.train(was_training)
+    predicted = logits.argmax(1, keepdim=True) == 1 if isinstance(method, Labeller) else logits > 0
+    truth = batch.mask.bool()
+    return float((predicted & truth).sum() / (predicted | truth).sum())
+
+
+def overfit(method: Method, batch: Batch) -> float:
+    """Its IoU on a batch on which it is trained until it knows it. Whoever wants a teacher gets one that does."""
     if isinstance(method, Labeller) and (wanted := method.teacher(method.options)):
         teacher = make(wanted.method, {"augment": "none"})
         overfit(teacher, batch)
         method.learn_from(teacher.trained_state())
     optimizer = torch.optim.AdamW([p for p in method.train().parameters() if p.requires_grad], 2e-3)
     seen = as_in_training(batch, method)
-    for _ in range(60):
+    for step in range(60):
+        if step % 10 == 0 and step and (found := overlap(method, seen if method.needs_prompts else batch)) > 0.8:
+            return found
         losses = method.loss(method(seen), seen)
         optimizer.zero_grad()
         method.total(losses).backward()
         optimizer.step()
-    return seen
+    return overlap(method, seen if method.needs_prompts else batch)
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_overfits_one_batch(name: str) -> None:
     method = make(name)
     batch = make_batch(2, side=128 if isinstance(method, Labeller) else 256)
-    seen = overfit(method, batch)
-    with torch.inference_mode():
-        logits = method.eval().predict(seen if method.needs_prompts else batch)
-    predicted = logits.argmax(1, keepdim=True) == 1 if isinstance(method, Labeller) else logits > 0
-    truth = (seen if method.needs_prompts else batch).mask.bool()
-    iou = (predicted & truth).sum() / (predicted | truth).sum()
-    assert iou > 0.8, f"IoU {iou:.2f} on the batch it was trained on"
+    found = overfit(method, batch)
+    assert found > 0.8, f"IoU {found:.2f} on the batch it was trained on"
 
 
 @pytest.mark.parametrize("case", CASES, ids=ids)
