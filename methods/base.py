@@ -93,6 +93,8 @@ class Method(nn.Module, ABC):
     answers: ClassVar[bool] = True
     #: Whether it is nothing without prompts: on every data set it is asked for objects one by one.
     needs_prompts: ClassVar[bool] = False
+    #: Where the images of a batch are in what ``forward`` gives, by name: the dimension, 0 for those not named.
+    image_dim: ClassVar[dict[str, int]] = {}
     #: Beginnings of the names of trained parameters that one batch may leave without a gradient.
     sometimes_idle: ClassVar[tuple[str, ...]] = ()
     #: Whether the encoder stays SAM's own, so that its embeddings may be stored.

@@ -22,7 +22,7 @@ stay in the forward pass. Training with L_sc runs the encoder on 2B images.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -103,6 +103,7 @@ class McaSam(Method):
     title = "MCA-SAM"
     paper = "arXiv 2408.05936"
     Options = Options
+    image_dim: ClassVar[dict[str, int]] = {"token_x": 1, "token_y": 1, "sample_z": 1, "sample_z_augmented": 1}
 
     def __init__(self, sam: Sam, options: Any = None) -> None:
         super().__init__(sam, options)
@@ -173,9 +174,9 @@ class McaSam(Method):
         o = self.options
         losses = mask_losses(o.mask_loss, prediction["logits"], batch.mask, counted(batch))
         if "token_x" in prediction:
-            same = self._same_object(batch, prediction["token_chosen"]) if o.skip_same_object else None
+            side = self._sides(batch, prediction["token_chosen"]) if o.skip_same_object else None
             pairs = zip(prediction["token_x"], prediction["token_y"], strict=True)
-            per_block = [token_contrast(x, y, o.token_temperature, same) for x, y in pairs]
+            per_block = [token_contrast(x, y, o.token_temperature, side) for x, y in pairs]
             losses["token"] = global_mean(torch.stack(per_block).mean(0), batch.weight)
         if "sample_z" in prediction:
             pairs = zip(prediction["sample_z"], prediction["sample_z_augmented"], strict=True)
@@ -197,10 +198,9 @@ class McaSam(Method):
             "token_chosen": chosen,
         }
 
-    def _same_object(self, batch: Batch, chosen: Tensor) -> Tensor:
-        """BxKxK: whether two chosen tokens lie on the same side of the masks (majority of their 16x16 pixels)."""
-        side = F.avg_pool2d(batch.mask.amax(1, keepdim=True).float(), 16).flatten(1).gather(1, chosen) > 0.5
-        return side[:, :, None] == side[:, None, :]
+    def _sides(self, batch: Batch, chosen: Tensor) -> Tensor:
+        """BxK: on which side of the masks each chosen token lies (majority of its 16x16 pixels)."""
+        return F.avg_pool2d(batch.mask.amax(1, keepdim=True).float(), 16).flatten(1).gather(1, chosen) > 0.5
 
 
 def take(tokens: Tensor, chosen: Tensor) -> Tensor:

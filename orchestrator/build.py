@@ -11,6 +11,7 @@ from segment_anything.modeling import Sam
 
 from methods import registry
 from methods.backbone import build as backbone
+from methods.backbone.execution import execute
 from methods.base import Method
 from methods.parts.labeller import Labeller
 from orchestrator.config import Settings
@@ -64,11 +65,12 @@ def skeleton_method(settings: Settings) -> Method:
 def _with_options(settings: Settings, sam: Sam, classes: Sequence[str] = ()) -> Method:
     kind = registry.load(settings.method)
     try:
-        if classes and issubclass(kind, Labeller):
-            return kind(sam, settings.method_options, classes)
-        return kind(sam, settings.method_options)
+        named = (classes,) if classes and issubclass(kind, Labeller) else ()
+        method: Method = kind(sam, settings.method_options, *named)
     except ValueError as error:
         raise UserError(str(error)) from error
+    execute(method.sam, settings.execution)
+    return method
 
 
 def checkpoint_path(settings: Settings) -> Path | None:

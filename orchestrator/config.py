@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from methods import registry
+from methods.backbone.execution import ATTENTION, DECODER, Execution
 from methods.base import option
 from methods.parts.sampler import KINDS
 from orchestrator.errors import UserError, unknown
@@ -28,6 +29,14 @@ class BackboneSettings:
         None, "path of its weights; unset: vit_t's own, or what `samsweep weights fetch` brought", path=True
     )
     start: str = option("trained", "from trained weights, or from random ones", ("trained", "random"))
+    attention: str = option(
+        "auto",
+        "how the encoder's attention is computed, which changes no result beyond rounding: auto is tiled on a CPU, "
+        "torch's fused kernels on a GPU; untouched is segment-anything's own code, for comparison",
+        ATTENTION,
+    )
+    decoder: str = option("batched", "the mask decoder: all images and prompts at once, or segment-anything's", DECODER)
+    compile: bool = option(False, "torch.compile the encoder's blocks: where a trial is long enough to pay for it")
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,15 @@ class TrainSettings:
     weight_decay: float = option(0.01, "weight decay; AdamW's default in PyTorch, as SAM-Adapter", at_least=0)
     seed: int = option(0, "seed of initialisation, order and augmentation", at_least=0, at_most=2**31 - 1)
     precision: str = option("auto", "bf16 where the machine does it fast", ("auto", "fp32", "bf16"))
+    micro_batch: int = option(
+        0, "images that a rank computes at a time, the gradient being the whole batch's; 0: as many as fit", at_least=0
+    )
+    recompute: str = option(
+        "auto",
+        "encoder blocks that are computed a second time, to need less memory: auto is as many as it takes",
+        ("auto", "none", "all"),
+    )
+    memory_gb: float = option(0.0, "memory that a rank may use; 0: the GPU's, or its cores' share", at_least=0)
     workers: int = option(1, "DDP ranks of a trial", at_least=1)
     min_workers: int = option(
         0, "go on with as few ranks where a cluster has no room for all (WORKERS=1:4); 0: always all", at_least=0
@@ -121,6 +139,11 @@ class Settings:
     prompts: PromptSettings
     train: TrainSettings
     method_options: Any
+
+    @property
+    def execution(self) -> Execution:
+        """How SAM's modules are to be computed."""
+        return Execution(self.backbone.attention, self.backbone.decoder, compile=self.backbone.compile)
 
     @property
     def per_object(self) -> bool:

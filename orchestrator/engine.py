@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,16 +22,18 @@ from orchestrator.build import pick_precision
 from orchestrator.config import Settings
 from orchestrator.data.cache import Lookups
 from orchestrator.data.loader import Apart, Loader
+from orchestrator.data.moved import moved_ahead
 from orchestrator.data.order import epoch_part, eval_batches, rank_batches
 from orchestrator.data.reader import DataSplit
 from orchestrator.embeddings.store import Embeddings
+from orchestrator.fit import Fit, make_fit
 from orchestrator.masks import to_original
+from orchestrator.memory import peak_memory_mb
 from orchestrator.metrics import image_metrics, mean_metrics
 from orchestrator.offline.stage import Shelf
 from orchestrator.optimizer import make_optimizers
 from orchestrator.ranks import Ranks
-
-PROCESS = Path("/proc/self")
+from orchestrator.step import NotFinite, Pass
 
 OnStep = Callable[[int, int, int], None]  #: epoch, steps done in it, its steps
 
@@ -50,10 +48,6 @@ class Position:
     rows: tuple[int, ...] = ()  #: of the split, seen by all ranks, in their global order
     seconds: float = 0.0
     waited: float = 0.0  #: of them, for data
-
-
-class NotFinite(RuntimeError):
-    """A loss became NaN or infinite; the message says where."""
 
 
 class Engine:
@@ -85,12 +79,15 @@ class Engine:
         self.embeddings: Embeddings | None = None  #: what the frozen encoder says of every row, where it is stored
         self.lookups = Lookups()  #: in the node's cache
         self._encoded, self._waited = 0, 0.0
+        self.fit: Fit | None = None  #: how a batch is made to fit into memory, from the first step on
         method.sam.image_encoder.patch_embed.register_forward_hook(self._count)
         self.on_step: OnStep = lambda epoch, step, steps: None
         self.on_position: Callable[[Position], None] = lambda position: None  #: every ``train.keep_every`` steps
         self.on_notice: Callable[[], bool] = lambda: False  #: asked after each step: is the position wanted at once?
         if ranks.world > 1 and trained:
             self.model = DistributedDataParallel(self.method, broadcast_buffers=False, gradient_as_bucket_view=True)
+        self._pass = Pass(self.method, self.model, device, self.dtype)
+        self.autocast = self._pass.autocast
 
     def epochs(self, start: int = 1, position: Position | None = None) -> Iterator[dict[str, Any]]:
         """Train epoch by epoch (1-based); yields what each one was like, the same on every rank.
@@ -172,10 +169,6 @@ class Engine:
             if batch.weight[i] > 0:
                 yield int(batch.index[i]), to_original(logits[i, 0], batch.valid[i], batch.size[i])
 
-    def autocast(self) -> torch.autocast:
-        """Where the method runs, in the precision that was asked for."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16)
-
     def state(self) -> dict[str, Any]:
         """What a continued run needs beside the trained weights."""
         return {"optimizer": self.optimizer.state_dict() if self.optimizer else {}}
@@ -185,23 +178,19 @@ class Engine:
             self.optimizer.load_state_dict(state["optimizer"])
 
     def _step(self, batch: Batch, epoch: int, step: int) -> dict[str, Tensor]:
-        batch = batch.to(self.device)
         if self.apart is not None:
             p = self.settings.prompts
             batch = replace(batch, prompts=draw_prompts(batch.mask, batch.seed, PromptRule(p.kind, p.points, p.jitter)))
-        with self.autocast():
-            prediction = self.model(batch)
-        losses = self.method.loss(prediction, batch)
-        total = self.method.total(losses)
-        if not torch.isfinite(total):
-            raise NotFinite(
-                f"the loss is not finite in epoch {epoch}, step {step + 1} "
-                f"({', '.join(f'{k} {float(v.detach()):.3g}' for k, v in losses.items())}); "
-                f"try a lower {self._rates()}"
-            )
         assert self.optimizer is not None
+        if self.fit is None:
+            self.fit = make_fit(self._pass, batch, self.settings.train, self.ranks)
         self.optimizer.zero_grad()
-        total.backward()
+        try:
+            losses = self._pass(batch)
+        except NotFinite as error:
+            raise NotFinite(
+                f"the loss is not finite in epoch {epoch}, step {step + 1} ({error}); try a lower {self._rates()}"
+            ) from None
         if self.settings.train.clip:
             torch.nn.utils.clip_grad_norm_(self._trained, self.settings.train.clip)
         self.optimizer.step()
@@ -246,8 +235,11 @@ class Engine:
         """This rank's part of the epoch's global batches, but for the first ``done``."""
         batches = rank_batches(order, self.settings.train.batch, self.ranks.rank, self.ranks.world)[done:]
         asked = time.perf_counter()
-        with closing(iter(self.loader(split, batches, epoch, train=True))) as loader:
-            for batch in loader:
+        with (
+            closing(iter(self.loader(split, batches, epoch, train=True))) as loader,
+            closing(moved_ahead(loader, len(batches), self.device)) as ahead,
+        ):
+            for batch in ahead:
                 self._waited += time.perf_counter() - asked
                 yield batch
                 asked = time.perf_counter()
@@ -292,23 +284,3 @@ class Engine:
             seconds,
             self._waited,
         )
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory of this process since ``reset_peak_memory``, in MB: the GPU's, or the resident set on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    if PROCESS.exists():
-        line = next(line for line in (PROCESS / "status").read_text().splitlines() if line.startswith("VmHWM"))
-        return float(line.split()[1]) / 2**10
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    """Forget the peak of what this process did before. Without Linux's /proc a CPU's stays the process's own."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif PROCESS.exists():
-        with contextlib.suppress(OSError):  # a container may forbid it
-            (PROCESS / "clear_refs").write_text("5")

@@ -25,8 +25,9 @@ from orchestrator.data.reader import Dataset, DataSplit, holdout, open_dataset
 from orchestrator.data.schema import Manifest, load_manifest
 from orchestrator.data.tasks import Task, judged_as
 from orchestrator.embeddings.use import Told, open_embeddings
-from orchestrator.engine import Engine, OnStep, Position, reset_peak_memory
+from orchestrator.engine import Engine, OnStep, Position
 from orchestrator.errors import UserError, unknown
+from orchestrator.memory import reset_peak_memory
 from orchestrator.metrics import MASK_METRICS, OBJECT_METRICS
 from orchestrator.object_scores import VALIDATION, VALIDATION_REPEATS, evaluate_objects
 from orchestrator.offline.stage import Shelf, stages_of
@@ -147,7 +148,7 @@ def run_job(
             now = patiently(lambda: load_manifest(Storage(job.data), settings.dataset))
             _check_unchanged(job, settings, now)
         if ranks.first and len(history) + 1 == start:
-            record["origin"] = origin(device, engine.dtype, backbone)
+            record["origin"] = origin(device, engine.dtype, backbone, asdict(engine.fit) if engine.fit else {})
         began = time.perf_counter()
         record["val"] = _measure(engine, task, dataset, val)
         record["chosen_on"] = chosen_on

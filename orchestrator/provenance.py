@@ -8,7 +8,7 @@ import os
 import platform
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,14 @@ PACKAGES = (
 )
 
 
-def origin(device: torch.device, dtype: torch.dtype, backbone: str) -> dict[str, Any]:
-    """What a process that trains says of itself, in plain values. ``backbone``: the fingerprint of its weights."""
-    return {**code(), "hardware": hardware(device, dtype), "backbone_fingerprint": backbone}
+def origin(
+    device: torch.device, dtype: torch.dtype, backbone: str, fit: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """What a process that trains says of itself, in plain values.
+
+    ``backbone``: the fingerprint of its weights. ``fit``: how it made a batch fit into this hardware's memory.
+    """
+    return {**code(), "hardware": hardware(device, dtype) | dict(fit or {}), "backbone_fingerprint": backbone}
 
 
 def code() -> dict[str, Any]:

@@ -1,60 +1,99 @@
-"""SAM's transformer blocks, forward, with the relative positions inside one matrix product.
+"""SAM's transformer blocks and neck, forward, laid out for speed; segment_anything's mathematics, as tests hold.
 
-SAM adds to the attention of a pixel pair (i, j) the terms q_i . R_h[row_i - row_j] and q_i . R_w[column_i -
-column_j]. Both depend on j by its row or column alone, so with the queries extended by these terms for all
-rows and columns, and the keys by the one-hot code of their own row and column, one product gives the sum, and
-no map of attention's size is added. The same mathematics as segment_anything's Block; a test holds it so.
+What differs: relative positions (``methods.backbone.attention``); tokens that only fill up a window are neither
+projected before it nor after; the neck works on channels last, as the tokens come.
+
+B = images, h x w = tokens, C = width, N = images x windows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
-from segment_anything.modeling.image_encoder import window_partition, window_unpartition
-from torch import Tensor
+import torch.nn.functional as F
+from segment_anything.modeling.image_encoder import get_rel_pos
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from methods.backbone.precision import working_dtype
+from methods.backbone.attention import sdpa, tiled
+from methods.backbone.execution import execution_of
+from methods.backbone.precision import project, working_dtype
 
-#: Tokens of an attention up to which this is the faster way (their square is kept for the backward pass).
-SMALL = 1024
+
+def run_block(block: Any, x: Tensor, number: int = 0) -> Tensor:
+    """One block, the encoder's ``number``th, on tokens Bxhxwx C."""
+    how = execution_of(block)
+    attention = how.attention if block.attn.use_rel_pos else "untouched"
+    run = _compiled() if how.compile else _block
+    if number < how.recompute and torch.is_grad_enabled():
+        output: Tensor = checkpoint(run, block, x, attention, use_reentrant=False)
+        return output
+    return run(block, x, attention)
 
 
-def run_block(block: Any, x: Tensor) -> Tensor:
-    """One block on tokens Bxhxwx C."""
-    h, w = x.shape[1:3]
-    side = block.window_size or max(h, w)
-    if side * side > SMALL or not block.attn.use_rel_pos:
-        return block(x)
+def run_neck(encoder: Any, x: Tensor) -> Tensor:
+    """The encoder's neck: tokens Bxhxwx C to the embedding BxDxhxw."""
+    if execution_of(encoder).attention == "untouched":
+        return encoder.neck(x.permute(0, 3, 1, 2))
+    narrow, norm1, mix, norm2 = encoder.neck
+    x = _norm(norm1, F.linear(x, narrow.weight.flatten(1)))
+    x = mix(x.permute(0, 3, 1, 2))  # channels last in memory
+    return _norm(norm2, x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def _norm(norm: Any, x: Tensor) -> Tensor:
+    """LayerNorm2d on ...xD."""
+    return F.layer_norm(x.float(), x.shape[-1:], norm.weight, norm.bias, norm.eps)
+
+
+@cache
+def _compiled() -> Callable[[Any, Tensor, str], Tensor]:
+    return torch.compile(_block, dynamic=False)
+
+
+def _block(block: Any, x: Tensor, attention: str) -> Tensor:
+    if attention == "untouched":
+        output: Tensor = block(x)
+        return output
     y = block.norm1(x)
-    y = y.to(working_dtype(y))
-    if block.window_size:
-        y, padded = window_partition(y, block.window_size)
-        y = window_unpartition(_attend(block.attn, y), block.window_size, padded, (h, w))
-    else:
-        y = _attend(block.attn, y)
-    x = x + y
-    return x + block.mlp(block.norm2(x))
+    x = x + _attention(block.attn, y.to(working_dtype(y)), block.window_size, attention)
+    return x + project(block.mlp.lin2, block.mlp.act(project(block.mlp.lin1, block.norm2(x))))
 
 
-def _attend(attention: Any, x: Tensor) -> Tensor:
-    """The block's Attention.forward on NxHxWxC."""
-    n, h, w, c = x.shape
-    heads = attention.num_heads
-    q, k, v = attention.qkv(x).view(n, h * w, 3, heads, c // heads).permute(2, 0, 3, 1, 4)  # each N heads HW d
-    rows, columns = _offsets(attention.rel_pos_h, h).to(q.dtype), _offsets(attention.rel_pos_w, w).to(q.dtype)
-    at = q.reshape(n, heads, h, w, -1)
-    by_row = torch.einsum("nahwd,hkd->nahwk", at, rows).flatten(2, 3)
-    by_column = torch.einsum("nahwd,wkd->nahwk", at, columns).flatten(2, 3)
-    own_row = torch.eye(h, dtype=q.dtype, device=x.device).repeat_interleave(w, 0)
-    own_column = torch.eye(w, dtype=q.dtype, device=x.device).repeat(h, 1)
-    queries = torch.cat([q * attention.scale, by_row, by_column], dim=-1)
-    keys = torch.cat([k, torch.cat([own_row, own_column], 1).expand(n, heads, -1, -1)], dim=-1)
-    out = torch.softmax(queries @ keys.transpose(-2, -1), dim=-1) @ v
-    return attention.proj(out.transpose(1, 2).reshape(n, h, w, c))
+def _attention(attention: Any, x: Tensor, window: int, wanted: str) -> Tensor:
+    """Window partition, Attention.forward and its inverse on Bxhxwx C; ``window`` 0: one over all."""
+    b, h, w, c = x.shape
+    heads: int = attention.num_heads
+    rows, columns = window or h, window or w
+    down, across = -(-h // rows), -(-w // columns)
+    qkv = _filled(attention.qkv, x, down * rows, across * columns)
+    parts = qkv.view(b, down, rows, across, columns, 3, heads, c // heads).permute(5, 0, 1, 3, 6, 2, 4, 7)
+    q, k, v = parts.reshape(3, b * down * across, heads, rows * columns, c // heads)
+    at = q.unflatten(2, (rows, columns))
+    by_row = torch.einsum("nahwd,hkd->nahwk", at, get_rel_pos(rows, rows, attention.rel_pos_h).to(q.dtype))
+    by_column = torch.einsum("nahwd,wkd->nahwk", at, get_rel_pos(columns, columns, attention.rel_pos_w).to(q.dtype))
+    out = _attend(wanted, q)(q, k, v, by_row.flatten(2, 3), by_column.flatten(2, 3), attention.scale)
+    out = out.view(b, down, across, heads, rows, columns, -1).permute(0, 1, 4, 2, 5, 3, 6)
+    out = out.reshape(b, down * rows, across * columns, c)[:, :h, :w]
+    return project(attention.proj, out)
 
 
-def _offsets(table: Tensor, side: int) -> Tensor:
-    """R[i - j] for all i and j: side x side x d, from a table for this side."""
-    steps = torch.arange(side, device=table.device)
-    return table[steps[:, None] - steps[None] + side - 1]
+def _attend(wanted: str, q: Tensor) -> Any:
+    if wanted == "auto":
+        return tiled if q.device.type == "cpu" else sdpa
+    return {"tiled": tiled, "sdpa": sdpa}[wanted]
+
+
+def _filled(projection: nn.Linear, x: Tensor, height: int, width: int) -> Tensor:
+    """``projection`` of Bxhxwx C where rows and columns of zeros fill it up; zeros become the bias."""
+    y = project(projection, x)
+    h, w = x.shape[1:3]
+    if (height, width) == (h, w):
+        return y
+    bias = projection.bias.to(y.dtype)
+    right = bias.expand(len(x), h, width - w, -1)
+    below = bias.expand(len(x), height - h, width, -1)
+    return torch.cat([torch.cat([y, right], 2), below], 1)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from segment_anything.modeling import ImageEncoderViT, Sam
 from torch import Tensor
 
-from methods.backbone.blocks import run_block
+from methods.backbone.blocks import run_block, run_neck
 from methods.backbone.decoding import decode_prompts
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def run_blocks(
     for i, block in enumerate(encoder.blocks):
         if before_block is not None:
             x = before_block(i, x)
-        x = run_block(block, x)
+        x = run_block(block, x, i)
         if after_block is not None:
             after_block(i, x)
-    return encoder.neck(x.permute(0, 3, 1, 2))
+    return run_neck(encoder, x)
 
 
 def encode(encoder: ImageEncoderViT, x: Tensor, before_block: BlockHook | None = None) -> Tensor:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from segment_anything.modeling import MaskDecoder, Sam
 from torch import Tensor
 
+from methods.backbone.execution import execution_of
 from methods.backbone.precision import full_precision, working_dtype
 
 
@@ -64,6 +65,8 @@ def decode_fully(sam: Sam, embedding: Tensor, sparse: Tensor, dense: Tensor) -> 
         dense: BxPxDxhxw, or Bx1xDxhxw where all prompts of an image share it (no mask prompts).
     """
     decoder: MaskDecoder = sam.mask_decoder
+    if execution_of(decoder).decoder == "untouched":
+        return _untouched(sam, embedding, sparse, dense)
     b, p = sparse.shape[:2]
     h, w = embedding.shape[-2:]
     dtype = working_dtype(embedding)
@@ -76,6 +79,26 @@ def decode_fully(sam: Sam, embedding: Tensor, sparse: Tensor, dense: Tensor) -> 
     kernels = torch.stack([mlp(hidden[:, :, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=2)
     logits = torch.matmul(features.flatten(2, -2), kernels.transpose(-2, -1))  # BxPx(N 2 2 2 2)x4
     return Decoded(_arrange(logits, h, w), decoder.iou_prediction_head(hidden[:, :, 0]), features)
+
+
+def _untouched(sam: Sam, embedding: Tensor, sparse: Tensor, dense: Tensor) -> Decoded:
+    """The same by MaskDecoder's own code, an image at a time."""
+    decoder: MaskDecoder = sam.mask_decoder
+    b, p = sparse.shape[:2]
+    h, w = embedding.shape[-2:]
+    upscaled: list[Tensor] = []
+    hook = decoder.output_upscaling.register_forward_hook(lambda module, given, made: upscaled.append(made))
+    try:
+        answers = [
+            decoder.predict_masks(one[None], sam.prompt_encoder.get_dense_pe(), tokens, maps.expand(p, -1, h, w))
+            for one, tokens, maps in zip(embedding, sparse, dense, strict=True)
+        ]
+    finally:
+        hook.remove()
+    masks, iou = (torch.stack(part) for part in zip(*answers, strict=True))
+    # BxPxCx(h y1 y2)x(w x1 x2) in the order of ``Decoded.features``
+    grid = torch.stack(upscaled).view(b, p, -1, h, 2, 2, w, 2, 2)
+    return Decoded(masks, iou, grid.permute(0, 1, 3, 6, 4, 7, 5, 8, 2).flatten(2, 3))
 
 
 def _tokens(feature: Tensor) -> Tensor:

@@ -9,11 +9,15 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from methods.parts.distributed import gather_live, global_mean, replicated
 
+#: Pairs that are compared at a time; a K x K matrix that is larger never exists as a whole.
+PAIRS = 1 << 21
 
-def token_contrast(x: Tensor, y: Tensor, temperature: float, same: Tensor | None = None) -> Tensor:
+
+def token_contrast(x: Tensor, y: Tensor, temperature: float, side: Tensor | None = None) -> Tensor:
     """CL_t: pull token k before (x) and after (y) the adaptor together, push different tokens apart.
 
     -(1/K) sum_k log( exp(cos(x_k, y_k)/tau) / sum_j exp(cos(x_k, y_j)/tau) )
@@ -21,17 +25,34 @@ def token_contrast(x: Tensor, y: Tensor, temperature: float, same: Tensor | None
     Args:
         x, y: BxKxC.
         temperature: tau > 0.
-        same: BxKxK bool, negatives to leave out (tokens of the same object); None follows the formula.
+        side: BxK, what each token lies on: of the same side, tokens are no negatives; None follows the formula.
 
     Returns:
         B losses.
     """
-    similarity = _unit(x) @ _unit(y).transpose(1, 2) / temperature
-    if same is not None:
-        own = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
-        similarity = similarity.masked_fill(same & ~own, float("-inf"))
-    positive = similarity.diagonal(dim1=1, dim2=2)
-    return (similarity.logsumexp(2) - positive).mean(1)
+    x, y = _unit(x) / temperature, _unit(y)
+    tokens = x.shape[1]
+    rows = max(1, PAIRS // (len(x) * tokens))
+    if rows >= tokens:
+        against = _against(x, y, side, 0)
+    else:  # backward, a few rows of similarities are made once more
+        parts = [
+            checkpoint(_against, x[:, first : first + rows], y, side, first, use_reentrant=False)
+            for first in range(0, tokens, rows)
+        ]
+        against = torch.cat(parts, 1)
+    return (against - (x * y).sum(-1)).mean(1)
+
+
+def _against(x: Tensor, y: Tensor, side: Tensor | None, first: int) -> Tensor:
+    """log sum_j exp(x_k y_j) of tokens k, which are numbered from ``first``: Bxn."""
+    similarity = x @ y.transpose(1, 2)
+    if side is not None:
+        numbers = torch.arange(y.shape[1], device=y.device)
+        mine = numbers[first : first + x.shape[1]]
+        same = side[:, mine, None] == side[:, None, :]
+        similarity = similarity.masked_fill(same & (mine[:, None] != numbers), float("-inf"))
+    return similarity.logsumexp(2)
 
 
 def sample_contrast(z: Tensor, z_augmented: Tensor, weight: Tensor, temperature: float, gather: bool) -> Tensor:

@@ -1,26 +1,154 @@
-"""The blocks' forward pass against segment-anything's own."""
+"""The encoder's forward pass against segment-anything's own, in all the ways that it can be computed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from segment_anything.modeling import ImageEncoderViT
 from segment_anything.modeling.image_encoder import Block
+from torch import Tensor, nn
 
-from methods.backbone.blocks import SMALL, run_block
+from methods.backbone import attention
+from methods.backbone.blocks import run_block
+from methods.backbone.calls import encode
+from methods.backbone.execution import UNTOUCHED, Execution, execute, execution_of
+
+WAYS = [
+    Execution(),
+    Execution("tiled"),
+    Execution("sdpa"),
+    Execution("untouched"),
+    Execution("tiled", recompute=2),
+    Execution("untouched", recompute=2),
+]
 
 
-@pytest.mark.parametrize(("side", "window"), [((16, 16), 0), ((16, 16), 8), ((12, 12), 8), ((6, 10), 4), ((40, 40), 0)])
-def test_a_block_is_segment_anythings(side: tuple[int, int], window: int) -> None:
+def make_block(side: tuple[int, int], window: int) -> Block:
     torch.manual_seed(0)
     block = Block(48, 3, use_rel_pos=True, window_size=window, input_size=side)
-    torch.nn.init.normal_(block.attn.rel_pos_h, std=0.3)
-    torch.nn.init.normal_(block.attn.rel_pos_w, std=0.3)
+    for table in (block.attn.rel_pos_h, block.attn.rel_pos_w):
+        nn.init.normal_(table, std=0.3)
+    return block
+
+
+def gradients(output: Tensor, of: list[Tensor]) -> tuple[Tensor, ...]:
+    given = torch.randn(output.shape, generator=torch.Generator().manual_seed(3))
+    return torch.autograd.grad(output, of, given.to(output.dtype))
+
+
+def assert_alike(found: Iterable[Tensor], expected: Iterable[Tensor]) -> None:
+    for a, b in zip(found, expected, strict=True):
+        assert (a - b).norm() <= 1e-4 * b.norm() + 2e-5
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.attention}-{way.recompute}")
+@pytest.mark.parametrize(("side", "window"), [((16, 16), 0), ((16, 16), 8), ((12, 12), 8), ((6, 10), 4), ((40, 36), 0)])
+def test_a_block_is_segment_anythings(
+    side: tuple[int, int], window: int, way: Execution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "TILE", 1 << 16)  # several tiles, of several heads and of a part of one
+    block = make_block(side, window)
     x = torch.randn(2, *side, 48, requires_grad=True)
-    found, expected = run_block(block, x), block(x)
+    expected = block(x)
+    theirs = gradients(expected, [x, *block.parameters()])
+    execute(block, way)
+    found = run_block(block, x, 1)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    names = [name for name, _ in block.named_parameters()]
-    ours = torch.autograd.grad(found.square().sum(), list(block.parameters()))
-    theirs = torch.autograd.grad(expected.square().sum(), list(block.parameters()))
-    for name, a, b in zip(names, ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3, msg=name)
-    assert (SMALL < 40 * 40) and SMALL >= 16 * 16  # both ways were taken
+    ours = gradients(found, [x, *block.parameters()])
+    assert_alike(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", ["tiled", "sdpa"])
+def test_in_bf16_it_is_as_near_as_the_untouched_block(kind: str) -> None:
+    block, x = make_block((12, 12), 8).requires_grad_(False), torch.randn(2, 12, 12, 48)
+    exact = block(x)
+
+    def error(way: Execution) -> float:
+        execute(block, way)
+        with torch.autocast("cpu", torch.bfloat16):
+            return float((run_block(block, x) - exact).square().mean())
+
+    assert 0 < error(Execution(kind)) < 1.5 * error(Execution("untouched"))
+
+
+@settings(max_examples=25)
+@given(
+    st.integers(1, 3), st.integers(1, 3), st.integers(1, 7), st.integers(1, 7), st.integers(1, 5), st.integers(1, 400)
+)
+def test_tiles_of_any_size_give_the_same(n: int, heads: int, h: int, w: int, d: int, tile: int) -> None:
+    generator = torch.Generator().manual_seed(n + 7 * heads + 31 * h + 97 * w + d)
+    widths = (d, d, d, h, w)
+    given = [torch.randn(n, heads, h * w, c, generator=generator).requires_grad_() for c in widths]
+    q, k, v, by_row, by_column = given
+    scores = 0.7 * (q @ k.transpose(-2, -1)) + by_row.repeat_interleave(w, 3) + by_column.repeat(1, 1, 1, h)
+    expected = torch.softmax(scores, -1) @ v
+    before, attention.TILE = attention.TILE, tile
+    try:
+        found = attention.tiled(*given, 0.7)
+        ours = gradients(found, given)
+    finally:
+        attention.TILE = before
+    torch.testing.assert_close(found, expected)
+    for a, b in zip(ours, gradients(expected, given), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def make_encoder() -> ImageEncoderViT:
+    torch.manual_seed(1)
+    return ImageEncoderViT(
+        img_size=160, embed_dim=48, depth=3, num_heads=3, out_chans=32, norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True, window_size=4, global_attn_indexes=(2,),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.attention}-{way.recompute}")
+def test_the_encoder_is_segment_anythings(way: Execution) -> None:
+    encoder = make_encoder()
+    for table in (t for n, t in encoder.named_parameters() if "rel_pos" in n or "pos_embed" in n):
+        nn.init.normal_(table, std=0.2)
+    execute(encoder, way)
+    x = torch.randn(2, 3, 160, 160, requires_grad=True)
+    found, expected = encode(encoder, x), encoder(x)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    of = [x, *encoder.parameters()]
+    assert_alike(gradients(found, of), gradients(expected, of))
+
+
+def test_without_a_matrix_of_all_pairs() -> None:
+    """What a block keeps for its gradients, and the largest piece that it makes: no square of the tokens."""
+    block = make_block((32, 32), 0)
+    x = torch.randn(1, 32, 32, 48, requires_grad=True)
+
+    def kept(way: Execution) -> int:
+        sizes: list[int] = []
+        execute(block, way)
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+            run_block(block, x)
+        return max(sizes)
+
+    assert kept(UNTOUCHED) >= 3 * 1024**2 > 10 * kept(Execution("tiled"))
+
+
+def test_recomputing_keeps_the_input_alone() -> None:
+    block = make_block((16, 16), 8)
+    x = torch.randn(1, 16, 16, 48, requires_grad=True)
+    for count, wanted in ((0, False), (3, False), (4, True)):
+        sizes: list[int] = []
+        execute(block, replace(Execution(), recompute=count))
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):  # noqa: B023
+            run_block(block, x, 3)
+        assert (sum(sizes) <= x.numel()) is wanted
+
+
+def test_every_part_of_a_module_is_told() -> None:
+    encoder = make_encoder()
+    assert execution_of(encoder.blocks[1].attn) == Execution()
+    execute(encoder, UNTOUCHED)
+    assert execution_of(encoder.blocks[1].attn) is execution_of(encoder) is UNTOUCHED
+    assert not any("execution" in key for key in encoder.state_dict())

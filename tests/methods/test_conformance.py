@@ -22,6 +22,7 @@ from methods.parts.labeller import Labeller
 from methods.parts.prompts import ask
 from orchestrator import checkpoint
 from orchestrator.config import make_settings
+from orchestrator.step import Pass
 from orchestrator.storage import Storage
 
 METHODS = registry.names()
@@ -212,6 +213,30 @@ def test_a_frozen_encoder_may_be_left_out(name: str, batch: Batch) -> None:
     if method.trains:
         method.train()
         assert method.loss(method(stored), stored) == method.loss(method(seen), seen)
+
+
+@pytest.mark.parametrize("case", TRAINED_CASES, ids=ids)
+def test_parts_of_a_batch_give_its_gradients(case: tuple[str, dict[str, object]]) -> None:
+    """Whatever a loss does between images, and with a filler among them."""
+    method = moved_from_its_start(make(*case)).train()
+    batch = as_in_training(make_batch(3), method)
+    batch = dataclasses.replace(batch, weight=torch.tensor([1.0, 1.0, 0.0]))
+    if isinstance(method, Labeller):
+        pytest.skip("batch norm wants the whole batch")
+
+    def gradients(part: int) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+        method.zero_grad(set_to_none=True)
+        losses = Pass(method, method, torch.device("cpu"), torch.float32, part)(batch)
+        told = {name: float(value) for name, value in losses.items()}
+        return told, {n: p.grad for n, p in method.named_parameters() if p.grad is not None}
+
+    (losses, whole), (again, found) = gradients(0), gradients(2)
+    assert losses == pytest.approx(again, rel=1e-4)
+    assert found.keys() == whole.keys() == set(method.trained_names())
+    largest = max(float(g.abs().max()) for g in whole.values())
+    for key, gradient in whole.items():
+        tolerance = 1e-3 * max(float(gradient.abs().max()), 1e-4 * largest)
+        torch.testing.assert_close(found[key], gradient, rtol=1e-3, atol=tolerance)
 
 
 @pytest.fixture(scope="module")

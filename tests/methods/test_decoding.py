@@ -14,6 +14,7 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransfor
 from torch import Tensor
 
 from methods.backbone.decoding import Decoded, decode_fully, decode_prompts
+from methods.backbone.execution import UNTOUCHED, Execution, execute
 
 HEIGHT, WIDTH = 4, 6  # of the embedding; unlike, so that the two are not mistaken for each other
 
@@ -105,3 +106,30 @@ def test_gradients_reach_the_prompts_through_the_features(sam: Any, asked: tuple
     features[1, 2].sum().backward()
     moved = tokens.grad.abs().sum((2, 3)) > 0  # type: ignore[union-attr]
     assert moved.tolist() == [[False] * 3, [False, False, True]]
+
+
+def test_segment_anythings_own_code_is_a_switch_away(sam: Any, asked: tuple[Tensor, Tensor, Tensor]) -> None:
+    """Masks, IoU, features and gradients, one image at a time."""
+    given = [one.clone().requires_grad_() for one in asked]
+    parameters = [p for n, p in sam.mask_decoder.named_parameters() if not n.endswith("k_proj.bias")]
+
+    def told() -> tuple[Decoded, tuple[Tensor, ...]]:
+        decoded = decode_fully(sam, *given)
+        outputs = [decoded.masks, decoded.iou, decoded.features]
+        generator = torch.Generator().manual_seed(2)
+        wanted = [torch.randn(one.shape, generator=generator) for one in (decoded.masks, decoded.iou)]
+        wanted.append(torch.randn(decoded.features.flatten().shape, generator=generator).view_as(decoded.features))
+        return decoded, torch.autograd.grad(outputs, [*given, *parameters], wanted)
+
+    ours, our_gradients = told()
+    execute(sam.mask_decoder, UNTOUCHED)
+    try:
+        theirs, their_gradients = told()
+    finally:
+        execute(sam.mask_decoder, Execution())
+    for name in ("masks", "iou"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), rtol=1e-4, atol=1e-5)
+    flat = [one.features.flatten() for one in (ours, theirs)]
+    torch.testing.assert_close(*flat, rtol=1e-4, atol=1e-5)
+    for a, b in zip(our_gradients, their_gradients, strict=True):
+        assert (a - b).norm() <= 1e-4 * b.norm() + 1e-5

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from methods.base import Batch
+from methods.parts import contrast
 from methods.parts import prompts as P
 from methods.parts.adaptor import sample_tokens
 from methods.parts.augment import photometric
@@ -38,13 +39,36 @@ def test_token_contrast_is_its_formula(b: int, k: int, tau: float) -> None:
 def test_token_contrast_leaves_out_the_same_object() -> None:
     x, y = torch.randn(1, 4, 5), torch.randn(1, 4, 5)
     side = torch.tensor([[True, True, False, False]])
-    same = side[:, :, None] == side[:, None, :]
     terms = []
     for i in range(4):
         kept = [j for j in range(4) if j == i or side[0, j] != side[0, i]]
         s = {j: math.exp(cosine(x[0, i], y[0, j]) / 0.2) for j in kept}
         terms.append(-math.log(s[i] / sum(s.values())))
-    assert float(token_contrast(x, y, 0.2, same)) == pytest.approx(sum(terms) / 4, rel=1e-4)
+    assert float(token_contrast(x, y, 0.2, side)) == pytest.approx(sum(terms) / 4, rel=1e-4)
+
+
+@pytest.mark.parametrize("sided", [False, True])
+@pytest.mark.parametrize("pairs", [1, 30, 64])
+def test_token_contrast_in_pieces_is_the_whole(pairs: int, sided: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = (torch.randn(2, 9, 5, requires_grad=True) for _ in range(2))
+    side = torch.arange(18).view(2, 9) % 3 == 0 if sided else None
+
+    def told() -> tuple[torch.Tensor, ...]:
+        loss = token_contrast(x, y, 0.2, side)
+        return loss, *torch.autograd.grad(loss.sum(), [x, y])
+
+    whole = told()
+    monkeypatch.setattr(contrast, "PAIRS", pairs)
+    for a, b in zip(told(), whole, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_no_matrix_of_all_pairs_of_tokens_is_kept() -> None:
+    x, y = (torch.randn(1, 2048, 4, requires_grad=True) for _ in range(2))
+    sizes: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+        token_contrast(x, y, 0.2)
+    assert max(sizes) <= x.numel()
 
 
 def test_sample_contrast_is_its_formula_and_ignores_filler() -> None:

@@ -1,0 +1,68 @@
+"""How much memory a rank has used at most, and how much it may use."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+from orchestrator.cores import available_cores
+
+PROCESS = Path("/proc/self")
+CONTAINER = Path("/sys/fs/cgroup/memory.max")
+MARGIN = 0.9  #: of the memory that is there
+GIB = 2**30
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak memory of this process since ``reset_peak_memory``, in MB: the GPU's, or the resident set on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    if PROCESS.exists():
+        line = next(line for line in (PROCESS / "status").read_text().splitlines() if line.startswith("VmHWM"))
+        return float(line.split()[1]) / 2**10
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Forget the peak of what this process did before. Without Linux's /proc a CPU's stays the process's own."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif PROCESS.exists():
+        with contextlib.suppress(OSError):  # a container may forbid it
+            (PROCESS / "clear_refs").write_text("5")
+
+
+def release_memory(device: torch.device) -> None:
+    """Give memory that is free in this process back to the device or the system."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # not every C library has it
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def memory_budget(given_gb: float, device: torch.device, cores: float) -> float:
+    """Bytes that a rank may use: what it was given, the GPU's free memory, or its ``cores``' share of the machine's."""
+    if given_gb:
+        return given_gb * GIB
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return MARGIN * (free + unused) + torch.cuda.memory_allocated(device)
+    return MARGIN * machine_memory() * min(1.0, cores / available_cores())
+
+
+def machine_memory() -> float:
+    """Bytes of memory of this machine, or of the container that this process is in."""
+    whole = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    limit = CONTAINER.read_text().strip() if CONTAINER.exists() else "max"
+    return min(whole, float(limit)) if limit.isdigit() else whole
