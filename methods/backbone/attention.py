@@ -54,7 +54,7 @@ class _Tiled(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor, scale: float) -> Tensor:
-        out = _attended(*_wide(q, k, v, by_row, by_column), scale).to(q.dtype)
+        out = _attended(_wide(q), _wide(k), _wide(v), _wide(by_row), _wide(by_column), scale).to(q.dtype)
         ctx.save_for_backward(q, k, v, by_row, by_column, out)
         ctx.scale = scale
         return out
@@ -63,13 +63,13 @@ class _Tiled(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
         gradient = given[0].contiguous()
-        q, k, v, by_row, by_column, out = _wide(*ctx.saved_tensors)
-        found = _gradients(*_wide(gradient), q, k, v, by_row, by_column, out, scale=ctx.scale)
+        q, k, v, by_row, by_column, out = map(_wide, ctx.saved_tensors)
+        found = _gradients(_wide(gradient), q, k, v, by_row, by_column, out, ctx.scale)
         return (*(one.to(gradient.dtype) for one in found), None)
 
 
-def _wide(*tensors: Tensor) -> list[Tensor]:
-    return [one.float() if needs_widening(one.dtype, one.device.type) else one for one in tensors]
+def _wide(x: Tensor) -> Tensor:
+    return x.float() if needs_widening(x.dtype, x.device.type) else x
 
 
 def _attended(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor, scale: float) -> Tensor:
