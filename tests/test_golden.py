@@ -35,12 +35,16 @@ LABELLERS = {
 }
 
 
+#: Its clicks are drawn from its own errors: at a high rate, rounding grows to another training within three epochs.
+RATES = {"promptable": "1e-5"}
+
+
 @pytest.mark.parametrize("method", registry.names())
 def test_loss_curve(
     method: str, tiny_data: Path, streets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset, more = LABELLERS.get(method, ("tiny", ""))
-    options = f"train.batch=4 train.precision=fp32 train.lr=1e-3{more}"
+    options = f"train.batch=4 train.precision=fp32 train.lr={RATES.get(method, '1e-3')}{more}"
     words = ["train", method, dataset, "--local", "--json", "--epochs", "3", "--set", options]
     data = streets if method in LABELLERS else tiny_data
     assert main([*words, "--data", str(data), "--storage", str(tmp_path)]) == 0
@@ -57,6 +61,6 @@ def test_loss_curve(
     expected = json.loads(path.read_text())
     assert curve["order"] == expected["order"]
     for found, stored in zip(curve["losses"], expected["losses"], strict=True):
-        assert found == pytest.approx(stored, rel=5e-3)
+        assert found == pytest.approx(stored, rel=1e-4)
     for found, stored in zip([*curve["val"], curve["test"]], [*expected["val"], expected["test"]], strict=True):
         assert found == pytest.approx(stored, rel=0.02, abs=0.02)
