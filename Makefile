@@ -214,6 +214,10 @@ bench-panoramas: $(VENV)/.installed ## GoodSAM beside its assistant and a studen
 bench-driver: $(VENV)/.installed ## what a study of TRIALS=10000 costs its driver, with pretended workers: twenty minutes
 	@$(BIN)/python benchmarks/driver.py $(if $(TRIALS),--trials '$(TRIALS)')
 
+.PHONY: bench-step
+bench-step: $(VENV)/.installed ## a training step beside segment-anything's untouched modules: time and peak memory, some minutes
+	@$(BIN)/python benchmarks/step.py $(if $(filter command,$(origin METHOD)),--method '$(METHOD)') $(if $(BACKBONE),--backbone '$(BACKBONE)')
+
 .PHONY: bench-embeddings
 bench-embeddings: $(VENV)/.installed ## an epoch of a frozen encoder with and without stored embeddings: some minutes
 	@$(BIN)/python benchmarks/embedding_cache.py
