@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 import resource
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from methods.backbone.heap import give_back
 from orchestrator.cores import available_cores
 
 PROCESS = Path("/proc/self")
@@ -45,9 +45,8 @@ def release_memory(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    elif sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # not every C library has it
-            ctypes.CDLL(None).malloc_trim(0)
+    else:
+        give_back()
 
 
 def memory_budget(given_gb: float, device: torch.device, cores: float) -> float:

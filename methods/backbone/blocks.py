@@ -20,11 +20,14 @@ from torch.utils.checkpoint import checkpoint
 
 from methods.backbone.attention import sdpa, tiled
 from methods.backbone.execution import execution_of
-from methods.backbone.precision import project, working_dtype
+from methods.backbone.heap import give_back
+from methods.backbone.precision import needs_widening, project, working_dtype
 
 
 def run_block(block: Any, x: Tensor, number: int = 0) -> Tensor:
     """One block, the encoder's ``number``th, on tokens Bxhxwx C."""
+    if needs_widening(working_dtype(x), x.device.type):
+        give_back()  # bf16 is slower here than fp32: whoever takes it wants for memory
     how = execution_of(block)
     attention = how.attention if block.attn.use_rel_pos else "untouched"
     run = _compiled() if how.compile else _block

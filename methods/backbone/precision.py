@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 def working_dtype(x: Tensor) -> torch.dtype:
@@ -33,10 +34,32 @@ def needs_widening(dtype: torch.dtype, device: str) -> bool:
 
 
 def project(linear: nn.Linear, x: Tensor) -> Tensor:
-    """``linear(x)`` under autocast, at the speed of fp32 where bf16 is the slower one."""
-    dtype = working_dtype(x)
-    if not needs_widening(dtype, x.device.type):
+    """``linear(x)`` under autocast: keeps no bf16 of a frozen weight, and multiplies in fp32 where that is faster."""
+    dtype, trained = working_dtype(x), any(p.requires_grad for p in linear.parameters())
+    if dtype is linear.weight.dtype or (trained and not needs_widening(dtype, x.device.type)):
         output: Tensor = linear(x)
         return output
     with full_precision(x):
-        return F.linear(x.to(dtype).float(), linear.weight, linear.bias).to(dtype)
+        x = x.to(dtype)
+        return _linear(x, linear.weight, linear.bias) if trained else _Frozen.apply(x, linear.weight, linear.bias)
+
+
+class _Frozen(torch.autograd.Function):
+    """x W' + b for x ...xC in bf16 and frozen W and b in fp32, whose own bf16 is made when it is needed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(weight)
+        return _linear(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor, None, None]:
+        return _linear(given[0], ctx.saved_tensors[0].t(), None), None, None
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """F.linear of bf16 x and fp32 weights: in fp32 where that is faster; the result is bf16."""
+    if needs_widening(x.dtype, x.device.type):
+        return F.linear(x.float(), weight, bias).to(x.dtype)
+    return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))

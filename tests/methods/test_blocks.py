@@ -14,7 +14,7 @@ from segment_anything.modeling import ImageEncoderViT
 from segment_anything.modeling.image_encoder import Block
 from torch import Tensor, nn
 
-from methods.backbone import attention
+from methods.backbone import attention, precision
 from methods.backbone.blocks import run_block
 from methods.backbone.calls import encode
 from methods.backbone.execution import UNTOUCHED, Execution, execute, execution_of
@@ -152,3 +152,29 @@ def test_every_part_of_a_module_is_told() -> None:
     execute(encoder, UNTOUCHED)
     assert execution_of(encoder.blocks[1].attn) is execution_of(encoder) is UNTOUCHED
     assert not any("execution" in key for key in encoder.state_dict())
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("native", [True, False])
+def test_a_projection_in_bf16(native: bool, frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As near to the exact one as autocast's own, whether or not the CPU multiplies bf16; no bf16 weight is kept."""
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda device: native)
+    torch.manual_seed(0)
+    linear = nn.Linear(64, 48).requires_grad_(not frozen)
+    x = torch.randn(5, 7, 64, requires_grad=True)
+    wanted = [x] if frozen else [x, linear.weight, linear.bias]
+    exact = gradients(linear(x), wanted)
+    kept: list[tuple[torch.Size, torch.dtype]] = []
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append((t.shape, t.dtype)) or t, lambda t: t),
+    ):
+        found = precision.project(linear, x)
+    assert found.dtype is torch.bfloat16 and found.shape == (5, 7, 48)
+    assert not (frozen and any(shape.numel() == 64 * 48 and dtype is torch.bfloat16 for shape, dtype in kept))
+    with torch.autocast("cpu", torch.bfloat16):
+        theirs = linear(x)
+    for a, b, c in zip(gradients(found, wanted), gradients(theirs, wanted), exact, strict=True):
+        assert (a - c).norm() <= 1.5 * (b - c).norm() + 1e-6
+    with torch.autocast("cpu", enabled=False):
+        assert torch.equal(precision.project(linear, x), linear(x))
