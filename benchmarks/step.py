@@ -16,6 +16,7 @@ import argparse
 import dataclasses
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -24,8 +25,10 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from segment_anything.modeling import ImageEncoderViT, PromptEncoder, Sam
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
 
 from methods import registry
@@ -117,11 +120,33 @@ def prepared(a: argparse.Namespace, device: torch.device) -> tuple[Pass, Optimiz
     return Pass(method, method, device, PRECISIONS[a.precision], a.part), make_optimizers(method, settings.train)
 
 
+def as_rank(rank: int, a: argparse.Namespace, port: int, told: Any) -> None:
+    """Entry of a rank of several: its share of the batch, gradients exchanged."""
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    dist.init_process_group("gloo", rank=rank, world_size=a.ranks)
+    found = measure(a)
+    if rank == 0:
+        told.put(found)
+    dist.destroy_process_group()
+
+
+def measure_ranks(a: argparse.Namespace) -> dict[str, Any]:
+    """One way on several ranks of this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    told = torch.multiprocessing.get_context("spawn").SimpleQueue()
+    torch.multiprocessing.spawn(as_rank, (a, port, told), nprocs=a.ranks)
+    return dict(told.get())
+
+
 def measure(a: argparse.Namespace) -> dict[str, Any]:
-    """One way, here."""
+    """One way, in this process: alone, or as one of the ranks."""
     device = pick_device()
     run, optimizer = prepared(a, device)
-    batch = batch_of(run.method, a.batch, a.side).to(device)
+    batch = batch_of(run.method, a.batch // a.ranks, a.side).to(device)
+    if a.ranks > 1:
+        run.model = DistributedDataParallel(run.method, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def step() -> float:
         began = now(device)
@@ -144,12 +169,13 @@ def measure(a: argparse.Namespace) -> dict[str, Any]:
     return {"seconds": seconds, "mb": peak_memory_mb(device), "flops": work, "gflops": matrix_rate(device, run.dtype)}
 
 
-def in_a_process(a: argparse.Namespace, way: str, precision: str) -> dict[str, Any]:
+def in_a_process(a: argparse.Namespace, way: str, precision: str) -> dict[str, Any] | None:
+    """A way's figures; None where it failed, as a rule for want of memory."""
     words = [sys.executable, __file__, "--one", way, "--precision", precision, "--method", a.method]
     words += ["--backbone", a.backbone, "--side", str(a.side), "--batch", str(a.batch), "--steps", str(a.steps)]
-    words += ["--threads", str(a.threads), "--part", str(a.part), "--set", a.set]
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    words += ["--threads", str(a.threads), "--part", str(a.part), "--set", a.set, "--ranks", str(a.ranks)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
+    return dict(json.loads(done.stdout.splitlines()[-1])) if done.returncode == 0 else None
 
 
 def compared(a: argparse.Namespace, ways: list[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -157,7 +183,11 @@ def compared(a: argparse.Namespace, ways: list[tuple[str, str]]) -> dict[tuple[s
     found: dict[tuple[str, str], dict[str, Any]] = {}
     first = None
     for way in ways:
-        found[way] = one = in_a_process(a, *way)
+        one = in_a_process(a, *way)
+        if one is None:
+            print(f"| {a.method} | {a.backbone} | {a.side} | {a.batch} | {way[0]} {way[1]} | failed |", flush=True)
+            continue
+        found[way] = one
         first = first or one
         work = next((f["flops"] for f in found.values() if f["flops"]), None)
         share = f"{work / one['seconds'] / 1e9 / one['gflops']:.2f}" if work else "-"
@@ -194,6 +224,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--part", type=int, default=0, help="images at a time; 0: all")
     parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--ranks", type=int, default=1, help="DDP ranks that share the batch, with --threads each")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--set", default="", help='the method\'s options: "sample_weight=0 tokens=0"')
     parser.add_argument("--only", default="", help="precisions, with commas: fp32,bf16")
@@ -205,7 +236,7 @@ def main() -> int:
     a = parser.parse_args()
     a.side = a.side or SIZES[a.backbone].side
     if a.one:
-        print(json.dumps(measure(a)))
+        print(json.dumps(measure(a) if a.ranks == 1 else measure_ranks(a)))
         return 0
     precisions = a.only.split(",") if a.only else list(PRECISIONS)
     print(f"{pick_device()}, {cpu_model()}, {a.threads} threads, torch {torch.__version__}")
