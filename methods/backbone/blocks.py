@@ -44,7 +44,8 @@ def run_neck(encoder: Any, x: Tensor) -> Tensor:
     narrow, norm1, mix, norm2 = encoder.neck
     x = _norm(norm1, F.linear(x, narrow.weight.flatten(1)))
     x = mix(x.permute(0, 3, 1, 2))  # channels last in memory
-    return _norm(norm2, x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    # in memory as a stored embedding is: what follows then gives the same to the last digit
+    return _norm(norm2, x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).contiguous()
 
 
 def _norm(norm: Any, x: Tensor) -> Tensor:

@@ -99,8 +99,8 @@ def test_objects_that_are_prompted_for_read_it_too(tiny_data: Path, tmp_path: Pa
     direct, first, second = (
         run(job_of(tiny_data, tmp_path / str(i), uri, **asked)) for i, uri in enumerate(("", store, store))
     )
-    same(first, direct, 1e-5)  # a pixel on an object's edge may turn over
-    same(second, direct, 1e-5)
+    same(first, direct)
+    same(second, direct)
     assert [r[0]["encoded"] for r in (direct, first, second)] == [16, ALL, 0]
 
 
