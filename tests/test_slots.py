@@ -105,7 +105,7 @@ def local_ray(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("slots")
 def test_jobs_share_their_workers_until_one_fails(local_ray: None, tmp_path: Path) -> None:
     mailbox = open_mailbox()
     names = ["one", "two", "bad", "three", "long"]
@@ -123,7 +123,7 @@ def test_jobs_share_their_workers_until_one_fails(local_ray: None, tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
+@pytest.mark.xdist_group("slots")
 def test_other_resources_are_other_workers(local_ray: None, tmp_path: Path) -> None:
     mailbox = open_mailbox()
     slot = Slot("run", Storage(str(tmp_path / "slots")), mailbox, tell_process)
