@@ -21,7 +21,7 @@ DRY = $(if $(DRY_RUN),--dry-run)
 ON = $(if $(CLUSTER),--cluster '$(CLUSTER)')
 
 # A mistyped variable would be ignored silently.
-KNOWN := METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED SEEDS NAME WARM_START OBJECTIVES SET SOURCE LAYOUT RUN IMAGES OUT WEIGHTS REAL SCENES RECIPE PAIRS PYTHON PRUNED DRY_RUN PRICE AT_ONCE ONLY CLUSTER NODES JOB SBATCH
+KNOWN := METHOD DATASET TRIALS EPOCHS BACKBONE DATA STORAGE WORKERS SEED SEEDS NAME WARM_START OBJECTIVES SET SOURCE LAYOUT RUN IMAGES OUT WEIGHTS REAL SCENES RECIPE PAIRS PYTHON PRUNED DRY_RUN PRICE AT_ONCE ONLY CLUSTER NODES JOB SBATCH EXPORT
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $(v))),$(v)))
 ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
 $(error unknown variable $(filter-out $(KNOWN),$(GIVEN)); known: $(KNOWN))
@@ -70,8 +70,8 @@ ingest: $(VENV)/.installed ## turn a folder into shards: make ingest DATASET=cod
 	@$(SAMSWEEP) ingest '$(DATASET)' --source '$(SOURCE)' --out '$(DATA)' $(if $(LAYOUT),--layout '$(LAYOUT)')
 
 .PHONY: leaderboard
-leaderboard: $(VENV)/.installed ## the best of every method on every dataset
-	@$(SAMSWEEP) leaderboard --storage '$(STORAGE)'
+leaderboard: $(VENV)/.installed ## the best of every method on every dataset; EXPORT=csv, md or latex for a paper
+	@$(SAMSWEEP) leaderboard --storage '$(STORAGE)' $(if $(EXPORT),--export '$(EXPORT)')
 
 .PHONY: dashboard
 dashboard: $(VENV)/.installed ## show the studies in optuna-dashboard, and where Ray's dashboard is

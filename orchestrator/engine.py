@@ -182,10 +182,10 @@ class Engine:
             p = self.settings.prompts
             batch = replace(batch, prompts=draw_prompts(batch.mask, batch.seed, PromptRule(p.kind, p.points, p.jitter)))
         assert self.optimizer is not None
-        if self.fit is None:
-            self.fit = make_fit(self._pass, batch, self.settings.train, self.ranks)
-        self.optimizer.zero_grad()
         try:
+            if self.fit is None:
+                self.fit = make_fit(self._pass, batch, self.settings.train, self.ranks)
+            self.optimizer.zero_grad()
             losses = self._pass(batch)
         except NotFinite as error:
             raise NotFinite(

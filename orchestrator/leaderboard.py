@@ -166,12 +166,14 @@ def _table(own: Sequence[dict[str, Any]]) -> Table:
         table.caption_justify = "left"
     for e in own:
         trials = str(e["trials"]) + (f" + {e['n']} seeds" if e["n"] else "")
-        table.add_row(_method(e["method"]), _backbone(e), *_cells(e, metrics), trials, f"{e['run']}/{e['trial']}")
+        table.add_row(
+            method_label(e["method"]), backbone_label(e), *_cells(e, metrics), trials, f"{e['run']}/{e['trial']}"
+        )
     for p in published_for([dataset]):
         if not p["test"].keys() & set(metrics):
             continue
         notes = "; ".join(sorted(set(p["notes"].values())))
-        cells = [f"{_title(p['method'])}", "published", *_numbers(p, metrics), "", p["source"]]
+        cells = [f"{method_title(p['method'])}", "published", *_numbers(p, metrics), "", p["source"]]
         cells[-1] += f" ({notes})" if notes else ""
         table.add_row(*cells, style="dim italic")
     return table
@@ -223,7 +225,7 @@ def _cells(entry: dict[str, Any], metrics: Sequence[str]) -> list[str]:
 
 def _plus_minus(over: dict[str, Any], metric: str) -> str:
     unit, std = METRICS[metric].unit, over["std"].get(metric)
-    return _number(over["mean"].get(metric), unit) + ("" if std is None else f" ± {_number(std, unit)}")
+    return number(over["mean"].get(metric), unit) + ("" if std is None else f" ± {number(std, unit)}")
 
 
 def pareto_table(front: Sequence[Any], objective: str) -> Table:
@@ -238,25 +240,28 @@ def pareto_table(front: Sequence[Any], objective: str) -> Table:
 
 
 def _numbers(entry: dict[str, Any], metrics: Sequence[str]) -> list[str]:
-    return [_number(entry["test"].get(m), METRICS[m].unit) for m in metrics]
+    return [number(entry["test"].get(m), METRICS[m].unit) for m in metrics]
 
 
-def _number(value: float | None, unit: str) -> str:
+def number(value: float | None, unit: str) -> str:
+    """A metric's value as tables show it."""
     if value is None:
         return "-"
     return f"{value:.2f}" if unit else f"{value:.3f}"
 
 
-def _backbone(entry: dict[str, Any]) -> str:
+def backbone_label(entry: dict[str, Any]) -> str:
+    """An entry's size of SAM, and whether it began without trained weights."""
     return f"{entry['backbone']} (random)" if entry["backbone_random"] else str(entry["backbone"])
 
 
-def _method(name: str) -> str:
+def method_label(name: str) -> str:
     """What was told the true box does not compare with what was not."""
     return f"{name} (true box)" if name in registry.names() and registry.load(name).prompted else name
 
 
-def _title(method: str) -> str:
+def method_title(method: str) -> str:
+    """What a method calls itself; of a published one that is not here, its name."""
     return registry.load(method).title if method in registry.names() else method
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cli.common import add_json, add_storage, add_verb, bar, console, print_json
+from orchestrator.errors import UserError
 
 
 def add_verbs(verbs: Any) -> None:
@@ -15,8 +16,9 @@ def add_verbs(verbs: Any) -> None:
         "leaderboard",
         leaderboard,
         "the best of every method on every dataset, beside published numbers",
-        "samsweep leaderboard --storage results",
+        "samsweep leaderboard --export latex > table.tex",
     )
+    p.add_argument("--export", choices=("csv", "md", "latex"), help="in the layout of the papers' tables, to stdout")
     add_storage(p)
     add_json(p)
     p = add_verb(
@@ -40,7 +42,16 @@ def leaderboard(a: argparse.Namespace) -> None:
     from orchestrator.results import read_rows
     from orchestrator.storage import Storage
 
+    if a.json and a.export:
+        raise UserError(f"--export {a.export}: there is --json too; give one of them")
     entries = rank(read_rows(Storage(a.storage)))
+    if a.export:
+        from orchestrator.export import export
+
+        if not entries:
+            raise UserError(f"{a.storage}: no completed trial to export; start with: make sweep")
+        print(export(entries, a.export), end="")
+        return
     if a.json:
         datasets = sorted({e["dataset"] for e in entries})
         print_json({"results": entries, "published": published_for(datasets)})
