@@ -19,6 +19,15 @@ from methods.base import option
 from methods.parts.sampler import KINDS
 from orchestrator.errors import UserError, unknown
 
+#: Settings that change no result beyond rounding, only how it is come by.
+WAYS = (
+    "backbone.attention",
+    "backbone.decoder",
+    "backbone.compile",
+    "train.micro_batch",
+    "train.recompute",
+    "train.memory_gb",
+)
 BACKBONES = ("vit_t", "vit_b", "vit_l", "vit_h")
 
 
@@ -114,7 +123,9 @@ class TrainSettings:
         "encoder blocks that are computed a second time, to need less memory: auto is as many as it takes",
         ("auto", "none", "all"),
     )
-    memory_gb: float = option(0.0, "memory that a rank may use; 0: the GPU's, or its cores' share", at_least=0)
+    memory_gb: float = option(
+        0.0, "memory that a rank may use; 0: the GPU's, or its cores' share of the machine's", at_least=0
+    )
     workers: int = option(1, "DDP ranks of a trial", at_least=1)
     min_workers: int = option(
         0, "go on with as few ranks where a cluster has no room for all (WORKERS=1:4); 0: always all", at_least=0
@@ -156,6 +167,10 @@ class Settings:
         for section, value in self.sections().items():
             flat |= {f"{section}.{k}": v for k, v in dataclasses.asdict(value).items()}
         return flat
+
+    def what_is_computed(self) -> dict[str, Any]:
+        """All settings but those of how."""
+        return {key: value for key, value in self.flat().items() if key not in WAYS}
 
     def sections(self) -> dict[str, Any]:
         return {

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from orchestrator.masks import to_original
 from orchestrator.memory import peak_memory_mb
 from orchestrator.metrics import image_metrics, mean_metrics
 from orchestrator.offline.stage import Shelf
-from orchestrator.optimizer import make_optimizers
+from orchestrator.optimizer import make_optimizers, state_bytes
 from orchestrator.ranks import Ranks
 from orchestrator.step import NotFinite, Pass
 
@@ -161,8 +161,7 @@ class Engine:
 
     def probabilities(self, batch: Batch) -> Iterator[tuple[int, np.ndarray]]:
         """(row, foreground probability HxW at original resolution) of each real image of a batch."""
-        with self.autocast():
-            logits = self.method.predict(batch.to(self.device))
+        logits = self._pass.predict(batch.to(self.device))
         if not torch.isfinite(logits).all():
             raise NotFinite(f"the predicted masks are not finite; try a lower {self._rates()}")
         for i in range(len(batch)):
@@ -184,7 +183,7 @@ class Engine:
         assert self.optimizer is not None
         try:
             if self.fit is None:
-                self.fit = make_fit(self._pass, batch, self.settings.train, self.ranks)
+                self._make_fit(batch)
             self.optimizer.zero_grad()
             losses = self._pass(batch)
         except NotFinite as error:
@@ -195,6 +194,16 @@ class Engine:
             torch.nn.utils.clip_grad_norm_(self._trained, self.settings.train.clip)
         self.optimizer.step()
         return losses
+
+    def _make_fit(self, batch: Batch) -> None:
+        t, counted = self.settings.train, self._encoded
+        images = -(-min(t.batch, t.samples or len(self.train_split), len(self.train_split)) // self.ranks.world)
+        self.fit = make_fit(self._pass, batch, t, self.ranks, images, state_bytes(self.method, t))
+        self._encoded = counted  # images that were only tried
+
+    def fitted(self) -> dict[str, int]:
+        """How a batch was made to fit, for the record."""
+        return asdict(replace(self.fit, part=self._pass.part)) if self.fit else {}
 
     def _rates(self) -> str:
         """The settings that an error about a wild step should name."""

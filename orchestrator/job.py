@@ -148,7 +148,7 @@ def run_job(
             now = patiently(lambda: load_manifest(Storage(job.data), settings.dataset))
             _check_unchanged(job, settings, now)
         if ranks.first and len(history) + 1 == start:
-            record["origin"] = origin(device, engine.dtype, backbone, asdict(engine.fit) if engine.fit else {})
+            record["origin"] = origin(device, engine.dtype, backbone, engine.fitted())
         began = time.perf_counter()
         record["val"] = _measure(engine, task, dataset, val)
         record["chosen_on"] = chosen_on

@@ -31,13 +31,15 @@ def peak_memory_mb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def reset_peak_memory(device: torch.device) -> None:
-    """Forget the peak of what this process did before. Without Linux's /proc a CPU's stays the process's own."""
+def reset_peak_memory(device: torch.device) -> bool:
+    """Forget the peak of what this process did before; False where that cannot be, and it stays the process's own."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    elif PROCESS.exists():
-        with contextlib.suppress(OSError):  # a container may forbid it
-            (PROCESS / "clear_refs").write_text("5")
+        return True
+    with contextlib.suppress(OSError):  # no Linux, or a container that forbids it
+        (PROCESS / "clear_refs").write_text("5")
+        return True
+    return False
 
 
 def release_memory(device: torch.device) -> None:
@@ -49,14 +51,14 @@ def release_memory(device: torch.device) -> None:
         give_back()
 
 
-def memory_budget(given_gb: float, device: torch.device, cores: float) -> float:
-    """Bytes that a rank may use: what it was given, the GPU's free memory, or its ``cores``' share of the machine's."""
+def memory_budget(given_gb: float, device: torch.device, cores: float, gpus: float = 1.0) -> float:
+    """Bytes that a rank may use: what it was given, or its share of the GPU's memory or of the machine's."""
     if given_gb:
         return given_gb * GIB
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return MARGIN * (free + unused) + torch.cuda.memory_allocated(device)
+        free, whole = torch.cuda.mem_get_info(device)
+        there = free + torch.cuda.memory_reserved(device)
+        return MARGIN * min(there, whole * min(1.0, gpus or 1.0))
     return MARGIN * machine_memory() * min(1.0, cores / available_cores())
 
 

@@ -52,6 +52,15 @@ class Pass:
             self.method.zero_grad(set_to_none=True)
             torch.cuda.empty_cache()
 
+    def predict(self, batch: Batch) -> Tensor:
+        """The method's mask logits BxPxSxS, of as many images at a time as are trained at a time."""
+        size = self.part or len(batch)
+        with self.autocast():
+            pieces = [
+                self.method.predict(batch.map(itemgetter(slice(i, i + size)))) for i in range(0, len(batch), size)
+            ]
+        return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+
     def _whole(self, batch: Batch) -> dict[str, Tensor]:
         with self.autocast():
             prediction = self.model(batch)

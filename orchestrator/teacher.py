@@ -83,7 +83,7 @@ def lesson_of(settings: Settings, data: Storage, storage: Storage) -> Lesson | N
             f"method.source={wanted.dataset}: its task is {manifest.task}; the assistant wants labelled images "
             f"(task {TASK})"
         )
-    text = json.dumps({"settings": its.flat(), "data": manifest.fingerprint}, sort_keys=True)
+    text = json.dumps({"settings": its.what_is_computed(), "data": manifest.fingerprint}, sort_keys=True)
     folder = f"{ROOT}/{wanted.method}-{wanted.dataset}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     return Lesson(its, data, storage / folder, manifest.fingerprint, manifest.classes)
 

@@ -35,11 +35,14 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor, sca
     h, w = by_row.shape[-1], by_column.shape[-1]
     own_row = torch.eye(h, dtype=q.dtype, device=q.device).repeat_interleave(w, 0)
     own_column = torch.eye(w, dtype=q.dtype, device=q.device).repeat(h, 1)
-    queries = torch.cat([q * scale, by_row, by_column], dim=-1)
-    keys = torch.cat([k, torch.cat([own_row, own_column], 1).expand(*k.shape[:2], -1, -1)], dim=-1)
-    if q.device.type == "cpu":  # whose kernel wants values as wide as the keys
-        return F.scaled_dot_product_attention(queries, keys, F.pad(v, (0, h + w)), scale=1.0)[..., : v.shape[-1]]
-    return F.scaled_dot_product_attention(queries, keys, v, scale=1.0)
+    own = torch.cat([own_row, own_column], 1).expand(*k.shape[:2], -1, -1)
+    # fused kernels want queries, keys and values of one width, a multiple of 8
+    width = -(-(q.shape[-1] + h + w) // 8) * 8
+    queries, keys, values = (
+        F.pad(one, (0, width - one.shape[-1]))
+        for one in (torch.cat([q * scale, by_row, by_column], -1), torch.cat([k, own], -1), v)
+    )
+    return F.scaled_dot_product_attention(queries, keys, values, scale=1.0)[..., : v.shape[-1]]
 
 
 @torch.compiler.disable  # a loop over tiles is no graph

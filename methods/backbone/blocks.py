@@ -55,6 +55,8 @@ def _norm(norm: Any, x: Tensor) -> Tensor:
 
 @cache
 def _compiled() -> Callable[[Any, Tensor, str], Tensor]:
+    # one graph for each kind of block, batch size and way of keeping gradients
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
     return torch.compile(_block, dynamic=False)
 
 

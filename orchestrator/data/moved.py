@@ -25,10 +25,11 @@ def moved_ahead(batches: Iterator[Batch], count: int, device: torch.device) -> G
     stream = torch.cuda.Stream(device)
 
     def move(number: int) -> tuple[Batch, Batch, Any]:
-        pinned = next(batches).map(Tensor.pin_memory)
-        with torch.cuda.stream(stream):
-            there = pinned.to(device)
-            done = stream.record_event()
+        with torch.cuda.device(device):  # each thread has a current one of its own
+            pinned = next(batches).map(Tensor.pin_memory)
+            with torch.cuda.stream(stream):
+                there = pinned.to(device)
+                done = stream.record_event()
         return there, pinned, done
 
     with closing(map_ahead(move, range(count), threads=1, window=1)) as ahead:

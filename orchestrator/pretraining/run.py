@@ -14,6 +14,7 @@ from segment_anything.modeling import Sam
 from methods.backbone.build import build, dump_weights, read_origin
 from orchestrator import checkpoint
 from orchestrator.build import build_method, checkpoint_path
+from orchestrator.config import with_new_settings
 from orchestrator.data.schema import load_drawn
 from orchestrator.errors import UserError
 from orchestrator.plan import Plan, make_plan
@@ -68,7 +69,7 @@ def make_pretraining_plan(changes: Mapping[str, Any], recipe: str, data: Storage
         }
         plan.run.write(SETTINGS_FILE, json.dumps(about, indent=1).encode())
         return plan
-    first = about_run(plan)["settings"]
+    first = with_new_settings(about_run(plan)["settings"])
     other = sorted(k for k in asked.keys() | first.keys() if asked.get(k) != first.get(k) and k not in PLACE)
     if other:
         raise UserError(

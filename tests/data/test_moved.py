@@ -29,6 +29,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     stream = SimpleNamespace(record_event=lambda: told.append("copied") or "event")
     current = SimpleNamespace(wait_event=lambda event: told.append("waited"))
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     monkeypatch.setattr(torch.cuda, "stream", lambda one: nullcontext())
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: current)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)

@@ -14,7 +14,7 @@ from segment_anything.modeling import ImageEncoderViT
 from segment_anything.modeling.image_encoder import Block
 from torch import Tensor, nn
 
-from methods.backbone import attention, precision
+from methods.backbone import attention, blocks, precision
 from methods.backbone.blocks import run_block
 from methods.backbone.calls import encode
 from methods.backbone.execution import UNTOUCHED, Execution, execute, execution_of
@@ -178,3 +178,35 @@ def test_a_projection_in_bf16(native: bool, frozen: bool, monkeypatch: pytest.Mo
         assert (a - c).norm() <= 1.5 * (b - c).norm() + 1e-6
     with torch.autocast("cpu", enabled=False):
         assert torch.equal(precision.project(linear, x), linear(x))
+
+
+def test_the_compiled_way_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By torch's own tracer, without the C++ compiler that it would ask next."""
+    monkeypatch.setattr(blocks, "_compiled", lambda: torch.compile(blocks._block, backend="aot_eager", dynamic=False))
+    encoder = make_encoder().requires_grad_(False)
+    x = torch.randn(1, 3, 160, 160, requires_grad=True)
+    expected = encoder(x)
+    for recompute in (0, 3):
+        execute(encoder, Execution(compile=True, recompute=recompute))
+        found = encode(encoder, x)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        assert_alike(gradients(found, [x]), gradients(encoder(x), [x]))
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.isfinite(encode(encoder, x)).all()
+
+
+@pytest.mark.parametrize("side", [(14, 14), (64, 64), (16, 10)])
+def test_fused_kernels_get_one_width_that_is_a_multiple_of_8(
+    side: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: list[tuple[int, int, int]] = []
+
+    def told(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        shapes.append((q.shape[-1], k.shape[-1], v.shape[-1]))
+        return v
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", told)
+    h, w = side
+    q, row, column = (torch.randn(1, 1, h * w, n) for n in (64, h, w))
+    assert attention.sdpa(q, q, q, row, column, 0.1).shape == q.shape
+    assert shapes[0][0] % 8 == 0 and len(set(shapes[0])) == 1 and shapes[0][0] <= 256
