@@ -20,6 +20,7 @@ from ray._common.constants import RAY_WARN_BLOCKING_GET_INSIDE_ASYNC_ENV_VAR
 from ray.exceptions import RayActorError
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.exceptions import (
     InsufficientClusterResourcesError,
@@ -30,6 +31,7 @@ from ray.train.v2._internal.exceptions import (
 )
 from ray.train.v2._internal.execution.controller import TrainController
 
+from orchestrator.cleaner import PatientCleanerCallback
 from orchestrator.config import TrainSettings
 from orchestrator.errors import NO_ROOM, UserError
 from orchestrator.job import Job, run_job
@@ -235,7 +237,7 @@ class Slots:
 
 
 class _Trainer(TorchTrainer):
-    """TorchTrainer whose controller can be killed, without the helper process for Ray Data's datasets.
+    """TorchTrainer whose controller can be killed, with a patient cleaner, without the helper for Ray Data's datasets.
 
     There are no such datasets; and Ray aborts a process that leaves it while a thread still waits in ``fit``.
     """
@@ -243,7 +245,10 @@ class _Trainer(TorchTrainer):
     controller: Any = None
 
     def _create_default_callbacks(self) -> list[Any]:
-        return [one for one in super()._create_default_callbacks() if not isinstance(one, DatasetsCallback)]
+        callbacks = [one for one in super()._create_default_callbacks() if not isinstance(one, DatasetsCallback)]
+        return [
+            PatientCleanerCallback() if isinstance(one, PlacementGroupCleanerCallback) else one for one in callbacks
+        ]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}

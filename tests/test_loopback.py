@@ -41,8 +41,7 @@ def test_ray_is_as_before_once_it_was_started(monkeypatch: pytest.MonkeyPatch) -
     assert services.get_node_ip_address() == before and ray_constants.ENABLE_RAY_CLUSTER
 
 
-@pytest.mark.slow
-@pytest.mark.xdist_group("slots")
+@pytest.mark.cluster
 def test_a_local_run_with_two_ranks_listens_on_loopback_alone(tiny_data: Path, tmp_path: Path) -> None:
     """Ray's head, its agents and workers, where torch's ranks meet and how they talk: looked at while they train."""
     code = "import sys; from orchestrator.cli import main; sys.exit(main())"
