@@ -159,7 +159,7 @@ test-cluster: $(VENV)/.installed ## three hosts, Slurm, ssh, Prometheus, for rea
 		chmod +x /usr/sbin/policy-rc.d; ours=1; }; apt-get update -qq && apt-get install -y -qq --no-install-recommends \
 		iproute2 procps slurm-wlm munge openssh-server rsync prometheus radosgw ceph-mon ceph-osd ceph-mgr ceph-common; \
 		code=$$?; test -z "$$ours" || rm -f /usr/sbin/policy-rc.d; exit $$code; }
-	@for where in tests/cluster tests/test_slots.py; do \
+	@for where in tests/cluster "tests/test_slots.py tests/test_loopback.py"; do \
 		OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster $$where $(if $(ONLY),-k '$(ONLY)'); \
 		code=$$?; test $$code = 5 || test $$code = 0 || failed=1; done; test -z "$$failed"
 

@@ -245,10 +245,9 @@ class _Trainer(TorchTrainer):
     controller: Any = None
 
     def _create_default_callbacks(self) -> list[Any]:
-        callbacks = [one for one in super()._create_default_callbacks() if not isinstance(one, DatasetsCallback)]
-        return [
-            PatientCleanerCallback() if isinstance(one, PlacementGroupCleanerCallback) else one for one in callbacks
-        ]
+        not_these = (DatasetsCallback, PlacementGroupCleanerCallback)
+        kept = [one for one in super()._create_default_callbacks() if not isinstance(one, not_these)]
+        return [*kept, PatientCleanerCallback()]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}

@@ -124,8 +124,7 @@ def test_jobs_share_their_workers_until_one_fails(local_ray: None, tmp_path: Pat
     assert ray.get(mailbox.close.remote("bad")) == "ValueError: bad is bad"
 
 
-@pytest.mark.slow
-@pytest.mark.xdist_group("slots")
+@pytest.mark.cluster
 def test_other_resources_are_other_workers(local_ray: None, tmp_path: Path) -> None:
     mailbox = open_mailbox()
     slot = Slot("run", Storage(str(tmp_path / "slots")), mailbox, tell_process)
