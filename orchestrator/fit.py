@@ -89,12 +89,10 @@ def _found(run: Pass, batch: Batch, train: TrainSettings, images: int, always: i
     fit, least = choose(_tried(run, batch, always), images, may, limit)
     most = limit if train.memory_gb else math.inf if device.type == "cuda" else MARGIN * machine_memory() - reserve
     if math.isinf(least) or least > most:
-        there = f", and there are {most / GIB:.1f}" if math.isfinite(most) else ", more than there are"
-        takes = f"{least / GIB:.1f} GB" if math.isfinite(least) else "more than the GPU has"
-        raise UserError(
-            f"train.batch: one image takes {takes}{there if math.isfinite(least) else ''}; take a smaller "
-            "backbone.name, or raise train.memory_gb"
-        )
+        takes = "more than the GPU has"
+        if math.isfinite(least):
+            takes = f"{least / GIB:.1f} GB, and there are {most / GIB:.1f}"
+        raise UserError(f"train.batch: one image takes {takes}; take a smaller backbone.name, or raise train.memory_gb")
     return replace(fit, recompute=max(fit.recompute, always))
 
 
@@ -139,8 +137,17 @@ def _tried(run: Pass, batch: Batch, always: int) -> Peak:
     """Runs images of a batch; leaves no gradient and meets no other rank."""
     method, device = run.method, run.device
     trial = Pass(method, method, device, run.dtype)
+    ones: dict[int, float] = {}  # what one image took, by blocks
 
     def peak(images: int, blocks: int) -> float:
+        if images == 1:
+            ones[blocks] = measured(1, blocks)
+            return ones[blocks]
+        if device.type == "cpu" and images * ones[blocks] > MARGIN * machine_memory():
+            return math.inf  # where there might not be enough, it is not tried: this process would end
+        return measured(images, blocks)
+
+    def measured(images: int, blocks: int) -> float:
         was = execution_of(method.sam)
         _recompute(method, max(blocks, always), compile=False)
         release_memory(device)

@@ -171,7 +171,7 @@ def test_a_real_trial_run_finds_a_way_below_the_budget(monkeypatch: pytest.Monke
     start = least()
     run(batch)
     whole = peak_memory_mb(CPU) - start
-    found = make_fit(run, batch, TrainSettings(memory_gb=(start + whole / 2) / 1024), Ranks())
+    found = make_fit(run, batch, TrainSettings(memory_gb=(start + whole / 2) / 1024, recompute="none"), Ranks())
     assert 2 < found.part < 10, "half of the images at a time, about"
     start = least()
     run(batch)
@@ -208,3 +208,14 @@ def test_ranks_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     method = make_method("decoder").train()
     run = Pass(method, method, CPU, torch.float32)
     assert make_fit(run, make_batch(4), TrainSettings(), Two(0, 2)) == Fit(2, 3)
+
+
+def test_two_images_that_might_end_the_process_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = make_method("mca").train()
+    run, seen = Pass(method, method, CPU, torch.float32), []
+    method.register_forward_hook(lambda module, given, made: seen.append(len(given[0])))
+    monkeypatch.setattr(fitting, "SURELY", 0.0)
+    monkeypatch.setattr(fitting, "machine_memory", lambda: 10.0 * GIB)
+    monkeypatch.setattr(fitting, "peak_memory_mb", lambda device: 6 * 1024)
+    assert make_fit(run, make_batch(3), TrainSettings(memory_gb=9), Ranks()) == Fit(1)
+    assert seen == [1, 1], "without and with blocks recomputed"
