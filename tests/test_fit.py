@@ -175,7 +175,7 @@ def test_a_real_trial_run_finds_a_way_below_the_budget(monkeypatch: pytest.Monke
     assert 2 < found.part < 10, "half of the images at a time, about"
     start = least()
     run(batch)
-    assert peak_memory_mb(CPU) - start < 0.7 * whole
+    assert peak_memory_mb(CPU) - start < 0.85 * whole
 
 
 def test_labellers_take_their_batch_whole() -> None:
