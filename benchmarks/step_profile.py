@@ -7,15 +7,12 @@ python benchmarks/profile.py --one untouched --out trace.json     segment-anythi
 
 from __future__ import annotations
 
-import argparse
-import os
 from pathlib import Path
 
 import torch
-from step import PRECISIONS, WAYS, batch_of, now, prepared
+from step import PRECISIONS, WAYS, batch_of, now, parser_of, prepared
 from torch.profiler import ProfilerActivity, profile
 
-from methods import registry
 from methods.backbone.build import SIZES
 from orchestrator.build import pick_device
 
@@ -23,14 +20,7 @@ LINES = 25
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--method", default="sam_adapter", choices=registry.names())
-    parser.add_argument("--backbone", default="vit_b", choices=list(SIZES))
-    parser.add_argument("--side", type=int, default=0, help="pixels; 0: the backbone's own")
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--part", type=int, default=0, help="images at a time; 0: all")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--set", default="", help="the method's options")
+    parser = parser_of(__doc__)
     parser.add_argument("--one", choices=list(WAYS), default="ours", help="the way it is computed")
     parser.add_argument("--precision", default="fp32", choices=list(PRECISIONS))
     parser.add_argument("--out", type=Path, help="where to write a trace")
