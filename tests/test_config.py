@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from methods import registry
-from orchestrator.config import describe, from_flat, make_settings, parse_set
+from orchestrator.config import WAYS, describe, from_flat, make_settings, parse_set
 from orchestrator.errors import UserError
 
 
@@ -105,3 +105,12 @@ def test_bad_prompts_are_one_line(changes: dict[str, str], says: str) -> None:
     with pytest.raises(UserError) as caught:
         make_settings("prompt_learning", "x", changes)
     assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_how_something_is_computed_is_no_part_of_what() -> None:
+    """A teacher's weights, and whatever else is found again by its settings, stay those of an older version."""
+    settings = make_settings("mca", "x", {"train.micro_batch": 2, "backbone.attention": "untouched"})
+    assert set(WAYS) <= settings.flat().keys()
+    assert settings.what_is_computed() == make_settings("mca", "x").what_is_computed()
+    assert settings.what_is_computed().keys() == settings.flat().keys() - set(WAYS)
+    assert settings.execution.attention == "untouched" and settings.execution.decoder == "batched"

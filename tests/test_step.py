@@ -80,3 +80,11 @@ def test_ranks_exchange_gradients_at_the_last_part_alone() -> None:
     assert exchanged and len(exchanged) == len(set(exchanged)), "each bucket once"
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-5 + 1e-3 * float(gradient.abs().max()))
+
+
+def test_predictions_in_parts_are_those_of_the_whole() -> None:
+    method, batch = make_method("decoder").eval(), make_batch(5)
+    with torch.inference_mode():
+        whole = Pass(method, method, CPU, torch.float32).predict(batch)
+        found = Pass(method, method, CPU, torch.float32, 2).predict(batch)
+    torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-4)
