@@ -102,6 +102,11 @@ def pick_precision(wanted: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Where a method computes in that precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16)
+
+
 def _cpu_has_bf16() -> bool:
     if not CPU_INFO.exists() or os.uname().machine != "x86_64":
         return False

@@ -79,7 +79,9 @@ def _torch() -> Check:
 
 
 def _memory() -> Check:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    from orchestrator.memory import physical_memory
+
+    total = physical_memory()
     return Check("memory", total >= 6 * _GB, f"{total / _GB:.0f} GB", "6 GB are needed for a sweep with vit_t")
 
 

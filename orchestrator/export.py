@@ -18,7 +18,6 @@ from orchestrator.data.tasks import TASKS
 from orchestrator.leaderboard import STAND_IN, backbone_label, method_label, method_title, number, published_for
 from orchestrator.metrics import METRICS
 
-FORMATS = ("csv", "md", "latex")
 KIND = ("stand_in", "task", "judged")
 
 
@@ -56,7 +55,7 @@ class PaperTable:
 
 
 def export(entries: Sequence[dict[str, Any]], kind: str) -> str:
-    """The entries of ``leaderboard`` as text of a kind in FORMATS."""
+    """The entries of ``leaderboard`` as text: ``csv``, ``md`` or ``latex``."""
     if kind == "csv":
         return _csv(entries)
     write = {"md": _markdown, "latex": _latex}[kind]

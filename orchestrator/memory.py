@@ -64,6 +64,11 @@ def memory_budget(given_gb: float, device: torch.device, cores: float, gpus: flo
 
 def machine_memory() -> float:
     """Bytes of memory of this machine, or of the container that this process is in."""
-    whole = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    whole = float(physical_memory())
     limit = CONTAINER.read_text().strip() if CONTAINER.exists() else "max"
     return min(whole, float(limit)) if limit.isdigit() else whole
+
+
+def physical_memory() -> int:
+    """Bytes of memory of this machine, whatever of them this process may use."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

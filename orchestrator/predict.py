@@ -19,7 +19,7 @@ from methods.backbone.build import fingerprint
 from methods.base import Batch
 from methods.parts.labeller import VOID, Labeller
 from orchestrator import checkpoint
-from orchestrator.build import build_method, pick_device, pick_precision
+from orchestrator.build import autocast, build_method, pick_device, pick_precision
 from orchestrator.class_eval import at_original
 from orchestrator.class_names import matched
 from orchestrator.class_pictures import class_map_png, compare_classes, overlay_classes
@@ -76,7 +76,7 @@ class Predictor:
 
     def autocast(self) -> torch.autocast:
         """As it was trained and measured."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16)
+        return autocast(self.device, self.dtype)
 
     @torch.inference_mode()
     def probability(self, batch: Batch) -> list[np.ndarray]:

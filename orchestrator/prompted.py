@@ -19,6 +19,7 @@ from torch import Tensor
 from methods.backbone.calls import encode, normalise
 from methods.base import Method
 from methods.parts import prompts as P
+from orchestrator.build import autocast
 from orchestrator.data.layers import layer
 from orchestrator.data.loader import fit, valid_size
 from orchestrator.data.reader import DataSplit
@@ -88,7 +89,7 @@ def scores(
     scale = np.array([valid[1] / width, valid[0] / height])
     boxes = np.array([tight_box(mask) for mask in masks])
     inner = np.array([innermost(mask) for mask in masks])
-    with torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
+    with autocast(device, dtype):
         shown = torch.from_numpy(picture)[None].to(device)
         embedding = encode(sam.image_encoder, normalise(sam, shown, torch.tensor([valid], device=device)))
         by_box = _ask(sam, embedding, P.box_prompts(_scaled(boxes.reshape(-1, 2, 2), scale, device).flatten(1)))

@@ -17,6 +17,7 @@ import torch
 
 import orchestrator
 from orchestrator.cores import available_cores
+from orchestrator.memory import GIB, physical_memory
 from orchestrator.redact import redact
 
 COMMIT = "SAMSWEEP_COMMIT"  #: environment variable: the commit, where no checkout tells it
@@ -67,7 +68,7 @@ def hardware(device: torch.device, dtype: torch.dtype | None = None) -> dict[str
         "cpu": cpu_model(),
         "simd": torch.backends.cpu.get_cpu_capability(),
         "cores": available_cores(),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "memory_gb": round(physical_memory() / GIB, 1),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "device": device.type,
         "threads": torch.get_num_threads(),

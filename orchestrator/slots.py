@@ -33,7 +33,7 @@ from ray.train.v2._internal.execution.controller import TrainController
 
 from orchestrator.cleaner import PatientCleanerCallback
 from orchestrator.config import TrainSettings
-from orchestrator.errors import NO_ROOM, UserError
+from orchestrator.errors import NO_ROOM, UserError, last_line
 from orchestrator.job import Job, run_job
 from orchestrator.meeting import Meeting
 from orchestrator.ray_storage import ray_storage
@@ -317,6 +317,5 @@ def _failures(error: BaseException) -> list[BaseException]:
 
 def _last_line(error: BaseException) -> str:
     error = getattr(error, "_base_exc", error)  # as Ray Train hands on what our code raised
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-    return kind + (lines[-1] if lines else "no message")
+    return kind + last_line(str(error), "no message")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from methods.base import Batch, Method, Prediction
+from orchestrator.build import autocast
 
 
 class NotFinite(RuntimeError):
@@ -30,7 +31,7 @@ class Pass:
 
     def autocast(self) -> torch.autocast:
         """Where the method runs, in the precision that was asked for."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16)
+        return autocast(self.device, self.dtype)
 
     def __call__(self, batch: Batch, split: bool = True) -> dict[str, Tensor]:
         """Set a batch's gradients to the parameters'; its losses.

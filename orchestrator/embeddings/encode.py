@@ -12,6 +12,7 @@ from torch import Tensor
 
 from methods.backbone.calls import embed_image_and_blocks
 from methods.base import Method
+from orchestrator.build import autocast
 from orchestrator.data.loader import Loader
 from orchestrator.data.reader import DataSplit
 from orchestrator.embeddings.fill import Images, Make, Unit
@@ -49,8 +50,7 @@ def encoding(
                 batch = batch.to(device)
                 if unit.flipped:
                     batch = replace(batch, image=mirrored(batch.image, batch.valid))
-                autocast = torch.autocast(device.type, torch.bfloat16, enabled=dtype is torch.bfloat16)
-                with torch.no_grad(), autocast:
+                with torch.no_grad(), autocast(device, dtype):
                     embedding, outputs = embed_image_and_blocks(method.sam, batch, wanted)
                 named = dict(zip((block_part(b) for b in wanted), outputs, strict=True)) | {EMBEDDING: embedding}
                 for i in range(len(batch)):
